@@ -1,0 +1,66 @@
+# Every target does all of its own set-up: a machine needs Python 3.11 or newer with venv, and make.
+#
+#   make demo     watch it: a collector, four writers, a sender that is killed half-way, and the count at the end
+#   make test     all tests, in parallel, with coverage
+#   make lint     ruff: rules and form
+#   make types    mypy, strict
+#   make check    all of these, and the floor of coverage
+#   make clean    remove what the targets above made
+#
+# Another Python: make test PYTHON=/path/to/python3.12. More workers: make test JOBS=8. One test: make test T=tests/kmq
+
+DEV := .venv
+DEMO := .venv-demo
+JOBS ?= 4
+T ?=
+
+# The first one that is new enough; python3 is tried first, as it is the one most likely to have venv.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+FOUND = $(shell $(or $(PYTHON),python3) --version 2>/dev/null || echo none)
+INSTALL = bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint types check coverage clean
+.DELETE_ON_ERROR:
+
+demo: $(DEMO)/installed
+	@$(DEMO)/bin/kmq-sender demo
+
+test: $(DEV)/installed
+	@$(DEV)/bin/coverage erase
+	$(DEV)/bin/coverage run -m pytest -n $(JOBS) $(T)
+	@$(DEV)/bin/coverage combine --quiet
+
+lint: $(DEV)/installed
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+
+types: $(DEV)/installed
+	$(DEV)/bin/mypy
+
+check: lint types test coverage
+
+coverage: test
+	$(DEV)/bin/coverage report
+
+clean:
+	rm -rf $(DEV) $(DEMO) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+
+# The tools, and kmq as it stands in this tree.
+$(DEV)/installed: pyproject.toml constraints.txt
+	@$(call make_venv,$(DEV))
+	$(DEV)/$(INSTALL) --editable '.[all,dev]'
+	@touch $@
+
+# kmq as its users install it, and no tools: half a minute is for the demo.
+$(DEMO)/installed: pyproject.toml constraints.txt $(shell find kmq sender systemd -type f ! -path '*/__pycache__/*')
+	@$(call make_venv,$(DEMO))
+	$(DEMO)/$(INSTALL) --no-compile '.[web]'
+	@touch $@
+
+define make_venv
+if ! $(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+echo "kmq needs Python 3.11 or newer; $(or $(PYTHON),python3) here is: $(FOUND)." \
+	"Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; fi; \
+rm -rf $(1); $(PYTHON) -m venv $(1)
+endef
