@@ -1,0 +1,112 @@
+"""Locks that are descriptors: whoever holds the descriptor holds the lock, and the kernel frees it at death.
+
+Owns how a lock file is opened, locked and believed. Knows nothing about what a lock protects. The lock itself is
+`filelock.lock_descriptor`, and only that: `filelock.FileLock` would make a missing directory and file when it
+takes a lock, and so bring a removed partition back to life under an old checkpoint; and it lets go in an atexit
+handler while other handlers still record.
+
+Invariant: `take` never creates anything, and returns a descriptor only if the file that it locked is the one
+that bears the name at that moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import os
+from typing import Final
+
+from filelock import lock_descriptor
+
+from .durable import FILES, Files, bears_name, create, open_regular, write_all
+from .errors import spool_error
+
+__all__ = ["Denied", "boot_id", "create_held", "make", "take"]
+
+_BOOT_ID_PATH: Final = "/proc/sys/kernel/random/boot_id"
+_BOOT_ID_CHARACTERS: Final = 36
+
+# A link where the lock should be (ELOOP), a pipe, a directory or a device (EINVAL, ENXIO, EISDIR): nobody's lock.
+_NO_LOCK_FILE = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EISDIR}
+)
+
+
+class Denied(enum.Enum):
+    """Why a lock was not taken."""
+
+    HELD = "another process holds it"
+    GONE = "there is no lock file of that name, or it was renamed or removed meanwhile"
+
+
+def take(path: str) -> int | Denied:
+    """Try to take the lock file `path`; return its descriptor, or why not. Never waits, never creates.
+
+    The lock lasts until every copy of the descriptor is closed, so that a child of a fork only closes its copy.
+    Raises `LocksUnsupported` where the file system has no locks, `NoPermission` where the file may not be opened.
+    """
+    try:
+        fd = open_regular(path, os.O_RDWR)
+    except OSError as error:
+        if error.errno in _NO_LOCK_FILE:
+            return Denied.GONE
+        raise spool_error(error, "open the lock file", path) from error
+    answer = _lock(fd, path)
+    if answer is not None:
+        os.close(fd)
+        return answer
+    return fd
+
+
+def _lock(fd: int, path: str) -> Denied | None:
+    try:
+        if not lock_descriptor(fd, blocking=False):
+            return Denied.HELD
+        # The holder before may have renamed or removed the file between our open and our lock.
+        return None if bears_name(fd, path) else Denied.GONE
+    except OSError as error:
+        os.close(fd)
+        raise spool_error(error, "lock", path) from error
+
+
+def create_held(path: str, content: bytes, *, files: Files = FILES) -> int:
+    """Create the lock file `path` with `content`, held from its first moment; return the descriptor that is the lock.
+
+    For the `writer.lock` of a partition that is being made, which nobody else can know yet. The content is durable, the
+    entry not before its directory is synced. Raises OSError, or `LocksUnsupported`; what fails leaves no file.
+    """
+    with contextlib.ExitStack() as undo:
+        fd = create(path, os.O_RDWR, files=files)
+        undo.callback(files.unlink, path)
+        if _lock(fd, path) is not None:
+            os.close(fd)
+            raise OSError(errno.EAGAIN, "a file just created is held by another process", path)
+        undo.callback(os.close, fd)
+        write_all(fd, content, files=files)
+        files.fsync(fd)
+        undo.pop_all()
+    return fd
+
+
+def make(path: str, *, files: Files = FILES) -> None:
+    """Make the empty lock file `path` if it is missing. For locks that are never removed, only.
+
+    A partition's `writer.lock` is never made here: it is born with its partition.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(create(path, os.O_RDWR, files=files))
+
+
+def boot_id(path: str = _BOOT_ID_PATH) -> str | None:
+    """Return the kernel's id of this boot, 36 characters, or None where it cannot be read.
+
+    >>> len(boot_id())
+    36
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_BOOT_ID_CHARACTERS + 1).strip().decode("ascii")
+    except (OSError, ValueError):
+        return None
+    return text if len(text) == _BOOT_ID_CHARACTERS else None
