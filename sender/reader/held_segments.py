@@ -1,0 +1,112 @@
+"""The segments of a partition that were read and are not yet covered by a checkpoint, and their sync.
+
+Owns the one descriptor that is kept from a segment's first read until a checkpoint covers it: only through it is a
+write-back that failed in between sure to be reported. Knows nothing about reading or checkpoints.
+
+Invariant: a mark that `sync` returned may be written; all below it is durable, or was when this process began. What
+failed once stays failed in this process, since a later sync that succeeds proves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from kmq.durable import open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kmq.durable import Files
+
+    from .partition_files import Troubles
+    from .segment_reader import SegmentReader
+
+__all__ = ["HeldSegments"]
+
+
+class HeldSegments:
+    """Segments in the order in which they were left, each with the reading position at that moment."""
+
+    def __init__(self, troubles: Troubles, files: Files) -> None:
+        self._troubles = troubles
+        self._files = files
+        self._unread: dict[int, int] = {}
+        self._refused: set[int] = set()
+        self._left: list[tuple[int, SegmentReader]] = []
+        self._good_mark = 0
+        self._failed: set[int] = set()
+
+    def start_from(self, offset: int) -> None:
+        """Begin at `offset`: a checkpoint may be written there without any sync."""
+        self._good_mark = offset
+
+    def leave(self, segment: SegmentReader, offset: int) -> None:
+        """Keep a segment that was read to its end at the reading position `offset`."""
+        self._left.append((offset, segment))
+
+    def sync(self, mark: int, current: SegmentReader | None) -> int:
+        """Make what lies below `mark` durable; return the mark that may be written, lower where a sync failed."""
+        for left_at, segment in self._left:
+            # What was left below the mark was given out whole, also where its bytes overlap with the next one's.
+            if not self._synced(segment, segment.at if left_at <= mark else mark):
+                return self._lowered(mark, segment)
+        if current is not None and not self._synced(current, mark):
+            return self._lowered(mark, current)
+        self._good_mark = max(self._good_mark, mark)
+        return mark
+
+    def sync_ahead(self, current: SegmentReader, unread: Sequence[tuple[int, str]]) -> None:
+        """Make durable what was appended so far, also to `unread` segments (start, path): no mark needs it yet.
+
+        It bounds what a power cut takes from apps that do not sync, also while nothing can be sent.
+        """
+        if not current.sync(current.end()):
+            self._report(current.start)
+        self._unread = {start: self._unread.get(start, 0) for start, _ in unread}
+        for start, path in unread:
+            self._sync_unread(start, path)
+
+    def covered(self, mark: int) -> None:
+        """Close what lies whole below `mark` of a checkpoint that is durable."""
+        for left_at, segment in self._left:
+            if left_at <= mark:
+                segment.close()
+        self._left = [pair for pair in self._left if pair[0] > mark]
+
+    def close(self) -> None:
+        """Close all."""
+        for _, segment in self._left:
+            segment.close()
+        self._left = []
+
+    def _sync_unread(self, start: int, path: str) -> None:
+        try:
+            fd = open_regular(path, os.O_RDONLY)
+        except OSError:
+            return  # the reader meets the same, and says so
+        try:
+            size = os.fstat(fd).st_size
+            if size != self._unread[start]:
+                self._files.fdatasync(fd)
+                self._unread[start] = size
+        except OSError:
+            # This was the one time that the kernel tells it: the descriptor that is kept later would not hear of it.
+            self._refused.add(start)
+            self._report(start)
+        finally:
+            os.close(fd)
+
+    def _synced(self, segment: SegmentReader, mark: int) -> bool:
+        if segment.start >= mark:
+            return True
+        return segment.start not in self._refused and segment.sync(min(mark, segment.at))
+
+    def _lowered(self, mark: int, segment: SegmentReader) -> int:
+        self._report(segment.start)
+        return min(mark, max(self._good_mark, segment.start))
+
+    def _report(self, start: int) -> None:
+        if start not in self._failed:
+            self._failed.add(start)
+            self._troubles.fact("segment-sync-failed", start)

@@ -1,0 +1,189 @@
+"""One open segment, read forwards: whole lines with the places where they stand, and its sync.
+
+Owns a descriptor, how far it has been read, and how far it is known to be durable. Knows nothing about which segment
+comes next, whether a writer still lives, or what a line says.
+
+Invariant: bytes behind the last newline are never given out as a line. They are read again from the line's start at
+the next look, so that no tail is kept in memory; only `give_up`, called by whoever knows that nobody will finish them,
+turns them into a faulty line.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from kmq.command import MAX_LINE
+from kmq.durable import FILES, Files, open_regular
+from kmq.spool import segment_path
+from sender.flow import Line, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    Pread = Callable[[int, int, int], bytes]
+
+__all__ = ["HEAD_BYTES", "SegmentReader"]
+
+HEAD_BYTES: Final = 1024
+"""So much is kept of a line that is longer than a line may be."""
+
+_SCAN_BYTES: Final = 256 * 1024
+
+
+class SegmentReader:
+    """The segment of `partition` that begins at offset `start`, read from offset `at`.
+
+    `at_end` says that the last `take` met the end of the file and left no whole line behind; `unfinished` is then
+    the number of bytes that stand behind the last newline.
+    """
+
+    def __init__(
+        self,
+        partition: str,
+        start: int,
+        fd: int,
+        *,
+        pread: Pread = os.pread,
+        files: Files = FILES,
+    ) -> None:
+        self.partition = partition
+        self.start = start
+        self.at = start
+        self.at_end = False
+        self.unfinished = 0
+        self.sync_failed = False
+        self._fd = fd
+        self._pread = pread
+        self._files = files
+        self._scanned = start  # no newline stands between `at` and here
+        self._durable = start
+
+    @classmethod
+    def open(
+        cls,
+        partition: str,
+        path: str,
+        start: int,
+        *,
+        pread: Pread = os.pread,
+        files: Files = FILES,
+    ) -> Self:
+        """Open the segment `start` in the directory `path`; raises OSError where no regular file bears its name."""
+        fd = open_regular(segment_path(path, start), os.O_RDONLY)
+        return cls(partition, start, fd, pread=pread, files=files)
+
+    def seek(self, at: int, *, durable: bool) -> None:
+        """Go on at offset `at`, a line's start. With `durable`, what lies below was synced by another process."""
+        self.at = self._scanned = at
+        if durable:
+            self._durable = at
+
+    def take(self, max_lines: int, max_bytes: int) -> list[Line]:
+        """Return the next whole lines, at most `max_lines` of `max_bytes` together; but one, whatever its length.
+
+        An empty list means the end (`at_end`), or that a line of monstrous length is being passed, piece by piece.
+        """
+        if self._scanned > self.at:
+            return self._scan_on()
+        size = max_bytes + MAX_LINE
+        data = self._read(size, self.at)
+        self.at_end = len(data) < size
+        end = data.rfind(b"\n", 0, max_bytes) + 1 or data.find(b"\n") + 1
+        if end == 0:
+            return self._nothing_whole(len(data))
+        upto = self.at + len(data)
+        lines = self._lines(data[:end].split(b"\n", max_lines)[:-1])
+        self.at_end = self.at_end and self.at == upto
+        return lines
+
+    def ends_here(self) -> bool:
+        """Say whether nothing stands behind what was read; asked before anything is concluded from `at_end`.
+
+        A read that met a bad block comes back short, like one at the end; only a read of nothing proves the end.
+        """
+        return not self._read(1, self.at + self.unfinished)
+
+    def give_up(self) -> list[Line]:
+        """Return what stands unfinished, if anything does, as a faulty line and pass it: nobody will finish it."""
+        if not self.unfinished:
+            return []
+        if self.unfinished >= MAX_LINE:
+            return [self._too_long(self.at + self.unfinished)]
+        raw = self._read(self.unfinished, self.at)
+        return [self._faulty(self.at + self.unfinished, raw, "torn")]
+
+    def ends_a_line(self, offset: int) -> bool:
+        """Say whether the byte before `offset` is a newline."""
+        return self._read(1, offset - 1) == b"\n"
+
+    def end(self) -> int:
+        """Return the offset of its end as the file system has it."""
+        return self.start + os.fstat(self._fd).st_size
+
+    def is_at(self, named: os.stat_result) -> bool:
+        """Say whether `named` is this file, and as long as what was read of it."""
+        same = os.path.samestat(named, os.fstat(self._fd))
+        return same and self.start + named.st_size >= self.at
+
+    def sync(self, upto: int) -> bool:
+        """Return whether all bytes below `upto` are durable, syncing only if some are not known to be.
+
+        A failure is final: the kernel reports lost pages once, and a sync that succeeds after it proves nothing.
+        """
+        if upto <= self._durable:
+            return True
+        if self.sync_failed:
+            return False
+        end = self.end()
+        try:
+            self._files.fdatasync(self._fd)
+        except OSError:
+            self.sync_failed = True
+            return False
+        self._durable = end
+        return True
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _read(self, size: int, offset: int) -> bytes:
+        return self._pread(self._fd, size, offset - self.start)
+
+    def _lines(self, raws: list[bytes]) -> list[Line]:
+        lines = []
+        for raw in raws:
+            start, self.at = self.at, self.at + len(raw) + 1
+            fault = "too-long" if len(raw) >= MAX_LINE else None
+            text = raw[:HEAD_BYTES] if fault else raw
+            lines.append(Line(Position(self.partition, start, self.at), text, fault))
+        self.unfinished = 0
+        return lines
+
+    def _nothing_whole(self, size: int) -> list[Line]:
+        self.unfinished = size
+        if size >= MAX_LINE:
+            self._scanned = self.at + size
+        return []
+
+    def _scan_on(self) -> list[Line]:
+        data = self._read(_SCAN_BYTES, self._scanned)
+        newline = data.find(b"\n") + 1
+        self._scanned += newline or len(data)
+        if newline:
+            self.at_end = False
+            return [self._too_long(self._scanned)]
+        self.unfinished = self._scanned - self.at
+        self.at_end = len(data) < _SCAN_BYTES
+        return []
+
+    def _too_long(self, end: int) -> Line:
+        return self._faulty(end, self._read(HEAD_BYTES, self.at), "too-long")
+
+    def _faulty(self, end: int, raw: bytes, fault: str) -> Line:
+        start, self.at, self.unfinished = self.at, end, 0
+        return Line(Position(self.partition, start, end), raw, fault)

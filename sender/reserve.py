@@ -1,0 +1,62 @@
+"""Room kept back for the moment when the disk is full.
+
+Owns one file of a few blocks in the spool. A full disk leaves a torn line, which must be kept in `rejected/` before the
+checkpoint may pass it; only then can the segment before it go. Without room for that one line and one checkpoint
+nothing would ever be freed again. Knows nothing about what the room is needed for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from kmq.durable import FILES, Files, create
+
+if TYPE_CHECKING:
+    from kmq.spool import Spool
+
+__all__ = ["Reserve"]
+
+_BYTES: Final = 256 << 10
+_PLENTY: Final = 16 * _BYTES
+
+
+class Reserve:
+    """The reserve of `spool`: set aside while there is plenty of room, given up when there is none."""
+
+    def __init__(self, spool: Spool, *, files: Files = FILES) -> None:
+        self._spool = spool
+        self._files = files
+
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        return f"{self._spool.path}/reserve"
+
+    def set_aside(self) -> None:
+        """Make it, if it is missing and there is plenty of room; without it a full disk is only mended by hand."""
+        if os.path.lexists(self.path):
+            return
+        with contextlib.suppress(OSError):
+            about = os.statvfs(self._spool.path)
+            if about.f_bavail * about.f_frsize >= _PLENTY:
+                self._make()
+
+    def give_up(self) -> bool:
+        """Free its room; return whether there was any. Whoever needs it must take it at once."""
+        try:
+            self._files.unlink(self.path)
+        except OSError:
+            return False
+        return True
+
+    def _make(self) -> None:
+        fd = create(self.path, os.O_WRONLY, files=self._files)
+        try:
+            os.posix_fallocate(fd, 0, _BYTES)
+        except OSError:
+            self._files.unlink(self.path)
+            raise
+        finally:
+            os.close(fd)

@@ -1,0 +1,198 @@
+"""One exchange of libcurl: its options, what is kept of the answer, what its errors mean.
+
+Owns an easy handle, used for one command after another. Knows nothing about the multi handle that works it.
+Invariants: the URL goes out as `api.py` made it, and the text of libcurl's errors, which may hold URL and key, stays
+here.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any, Final
+
+import pycurl
+
+from sender.api import (
+    MAX_HEAD,
+    Answer,
+    outcome_of,
+    outcome_of_failure,
+    outcome_of_tunnel,
+    request_for,
+)
+
+from .settings import MAX_BODY
+from .wire import headers_of, url_of, without_key
+
+if TYPE_CHECKING:
+    from sender.api import Failure, Request
+    from sender.flow import Delivery, Outcome
+
+    from .route import Route
+    from .settings import TransportSettings
+
+__all__ = ["Transfer", "failure_of", "options_of"]
+
+_TLS_ERRORS: Final = frozenset(
+    {
+        pycurl.E_SSL_CONNECT_ERROR,
+        pycurl.E_PEER_FAILED_VERIFICATION,
+        pycurl.E_SSL_CACERT_BADFILE,
+        pycurl.E_SSL_CERTPROBLEM,
+        pycurl.E_SSL_CIPHER,
+        pycurl.E_SSL_CRL_BADFILE,
+        pycurl.E_SSL_ISSUER_ERROR,
+        pycurl.E_SSL_INVALIDCERTSTATUS,
+        pycurl.E_SSL_PINNEDPUBKEYNOTMATCH,
+        pycurl.E_USE_SSL_FAILED,
+    },
+)
+
+_WEIRD_SERVER_REPLY: Final = 8  # pycurl knows it only by its old name, FTP_WEIRD_SERVER_REPLY
+
+_FAILURES: Final[dict[int, Failure]] = {
+    pycurl.E_COULDNT_RESOLVE_HOST: "no-address",
+    pycurl.E_COULDNT_RESOLVE_PROXY: "no-address",
+    pycurl.E_OPERATION_TIMEDOUT: "timeout",
+    pycurl.E_GOT_NOTHING: "closed",
+    pycurl.E_PARTIAL_FILE: "closed",
+    pycurl.E_RECV_ERROR: "closed",
+    pycurl.E_SEND_ERROR: "closed",
+    pycurl.E_UNSUPPORTED_PROTOCOL: "not-http",  # an answer that does not begin like HTTP ("HTTP/0.9")
+    _WEIRD_SERVER_REPLY: "not-http",
+}
+
+# OpenSSL 3 and before it: the other side went away in the middle of the handshake, which is no wrong certificate.
+_BROKEN_HANDSHAKE: Final = (
+    "unexpected eof",
+    "SSL_ERROR_SYSCALL",
+    "Connection reset",
+    "Broken pipe",
+)
+
+_FIRST_REFUSAL: Final = 300
+
+
+class Transfer:
+    """A libcurl handle with the options that every request has; `begin` gives it a command, `outcome` ends it."""
+
+    def __init__(self, settings: TransportSettings, route: Route) -> None:
+        self.ticket = 0
+        self.handle: Any = pycurl.Curl()
+        self._settings = settings
+        self._key = settings.key
+        self._headers: dict[bytes, str] = {}
+        self._head = bytearray()
+        self._size = 0
+        for option, value in options_of(settings, route).items():
+            self.handle.setopt(option, value)
+        self.handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
+        self.handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
+
+    def begin(self, delivery: Delivery) -> None:
+        """Make the handle ready to send `delivery`."""
+        self.ticket = delivery.ticket
+        self._key = delivery.command.key or self._settings.key
+        self._headers = {}
+        self._head.clear()
+        self._size = 0
+        self._aim(request_for(delivery.command, self._settings.key))
+
+    def outcome(self, error: int, text: str, now: float) -> Outcome:
+        """Return what came of it: `error` and `text` are libcurl's, 0 where an answer came; `now` as in api.py."""
+        if error == 0 or self._has_enough():
+            return outcome_of(self._answer(), now)
+        tunnel = self.handle.getinfo(pycurl.HTTP_CONNECTCODE)
+        if tunnel >= _FIRST_REFUSAL:
+            return outcome_of_tunnel(tunnel)
+        return outcome_of_failure(failure_of(error, text, self.handle.getinfo(pycurl.OS_ERRNO)))
+
+    def close(self) -> None:
+        """Free the handle."""
+        self.handle.close()
+
+    def _aim(self, request: Request) -> None:
+        self.handle.setopt(pycurl.URL, url_of(self._settings, request))
+        headers = [
+            f"{name}: {value}" for name, value in headers_of(self._settings, request).items()
+        ]
+        self.handle.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
+        if request.method == "GET":
+            self.handle.setopt(pycurl.HTTPGET, 1)
+        else:
+            self.handle.setopt(pycurl.POSTFIELDS, request.query)
+
+    def _answer(self) -> Answer:
+        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
+        head = without_key(bytes(self._head), self._key)
+        return Answer(
+            status, self._headers.get(b"content-type", ""), self._headers.get(b"retry-after"), head
+        )
+
+    def _has_enough(self) -> bool:
+        return self._size > MAX_BODY
+
+    def _on_header(self, line: bytes) -> None:
+        name, colon, value = line.partition(b":")
+        if not colon and line.startswith(b"HTTP/"):
+            self._headers = {}  # what came before belongs to a 100 Continue or to a proxy's tunnel
+        elif name.lower() in {b"content-type", b"retry-after"}:
+            self._headers[name.lower()] = value.strip().decode("latin-1")
+
+    def _on_body(self, data: bytes) -> int:
+        self._head += data[: MAX_HEAD - len(self._head)]
+        self._size += len(data)
+        # Anything but the length ends the transfer and drops its connection.
+        return 0 if self._has_enough() else len(data)
+
+
+def options_of(settings: TransportSettings, route: Route) -> dict[int, object]:
+    """Return the options that every handle has, whatever it sends."""
+    return {
+        pycurl.NOSIGNAL: 1,
+        pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+        pycurl.HTTP09_ALLOWED: 0,
+        pycurl.FOLLOWLOCATION: 0,
+        pycurl.NETRC: pycurl.NETRC_IGNORED,
+        pycurl.HTTP_CONTENT_DECODING: 0,
+        pycurl.MAXAGE_CONN: int(settings.idle_s),
+        # "" is not None: either would make libcurl look into the environment by itself.
+        pycurl.PROXY: route.proxy or "",
+        pycurl.NOPROXY: "",
+        **_patience(settings),
+        **_trust(route),
+    }
+
+
+def _patience(settings: TransportSettings) -> dict[int, object]:
+    return {
+        pycurl.CONNECTTIMEOUT_MS: _milliseconds(settings.timeout_s),
+        pycurl.TIMEOUT_MS: _milliseconds(settings.whole_s),
+        pycurl.LOW_SPEED_LIMIT: 1,  # byte a second, over the time of one wait; libcurl counts in whole seconds
+        pycurl.LOW_SPEED_TIME: max(1, round(settings.timeout_s)),
+    }
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))  # 0 would be no limit
+
+
+def _trust(route: Route) -> dict[int, object]:
+    trust: dict[int, object] = {
+        pycurl.SSL_VERIFYPEER: 1,
+        pycurl.SSL_VERIFYHOST: 2,
+        pycurl.PROXY_SSL_VERIFYPEER: 1,
+        pycurl.PROXY_SSL_VERIFYHOST: 2,
+    }
+    if route.ca_is_directory:
+        return {**trust, pycurl.CAPATH: route.ca, pycurl.PROXY_CAPATH: route.ca}
+    return {**trust, pycurl.CAINFO: route.ca, pycurl.PROXY_CAINFO: route.ca}
+
+
+def failure_of(error: int, text: str, system: int) -> Failure:
+    """Return the failure that libcurl calls `error`, with its `text` and the `system`'s own error number."""
+    if error == pycurl.E_COULDNT_CONNECT:
+        return "refused" if system == errno.ECONNREFUSED else "unreachable"
+    if error == pycurl.E_SSL_CONNECT_ERROR and any(words in text for words in _BROKEN_HANDSHAKE):
+        return "closed"
+    return "tls" if error in _TLS_ERRORS else _FAILURES.get(error, "no-answer")

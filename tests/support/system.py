@@ -1,0 +1,316 @@
+"""The whole system for tests: real senders and writers as processes, and the account of what became of each command.
+
+    with SenderProcess(spool, collector.url) as sender:
+        ...
+        sender.send(signal.SIGKILL)
+        assert sender.wait() == -signal.SIGKILL
+
+A `SenderProcess` ends with its `with`, by its own number. Commands are known by their person: each has one of its
+own, and writers note it after the call has returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.support.wait import wait_until
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tests.support.collector import CollectorProcess
+
+__all__ = [
+    "KEY",
+    "ROOT",
+    "Account",
+    "Crew",
+    "SenderProcess",
+    "acknowledged",
+    "drain",
+    "environ",
+    "make_spool",
+    "spell",
+    "take_account",
+    "torture_s",
+    "trouble",
+]
+
+ROOT = Path(__file__).parents[2]
+KEY = "4f2a91c34f2a91c34f2a91c34f2a91c34f2a91c3"
+END_S = 60.0
+
+_numbers = itertools.count(1)
+
+_MOODS: Sequence[Mapping[str, object]] = (
+    {"status": 503, "for_s": 1.0},
+    {"status": 500, "count": 20},
+    {"status": 429, "retry_after": 1, "count": 3},
+    {"drop": True, "for_s": 1.0},
+    {"drop": True, "count": 10},
+    {"delay_s": 0.3, "for_s": 0.6},
+    {},
+)
+
+
+def torture_s(short_s: float) -> float:
+    """Return how long a torture lasts: KMQ_TORTURE_S seconds where that is set (`make torture`), else `short_s`."""
+    return float(_TORTURE_S or short_s)
+
+
+# Read at import, before the tests' own fixture takes every KMQ_ variable away.
+_TORTURE_S = os.environ.get("KMQ_TORTURE_S")
+
+
+def make_spool(tmp_path: Path, name: str = "spool") -> str:
+    """Make an empty spool directory, which needs no group kmq even as root; return its path."""
+    path = tmp_path / name
+    path.mkdir(mode=0o770)
+    return str(path)
+
+
+def unmeasured() -> dict[str, str]:
+    """Return the environment of a process whose coverage is not taken.
+
+    coverage holds a lock of its own while it decides whether to trace a function; a signal handler that runs in
+    that moment, or a child forked in it, waits for that lock for ever. A torture meets the moment sooner or later.
+    """
+    return {name: value for name, value in environ().items() if not name.startswith("COVERAGE_")}
+
+
+def environ(**more: str) -> dict[str, str]:
+    """Return the environment of a process: this one's, without settings of kmq, and with the repository's modules."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KMQ_")}
+    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths), **more}
+
+
+class SenderProcess:
+    """`kmq-sender run` on a spool, its log in JSON beside the spool.
+
+    `program` replaces `-m sender.cli`, for a start that changes something first; `prefix` is put before the
+    interpreter, for a tracer; with `key=None` it has no API key.
+    """
+
+    def __init__(
+        self,
+        spool: str,
+        url: str,
+        *options: str,
+        key: str | None = KEY,
+        program: Sequence[str] = ("-m", "sender.cli"),
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.log_path = f"{spool}.sender-{next(_numbers)}.log"
+        arguments = ["run", "--spool", spool, "--url", url, "--log-format", "json", *options]
+        with open(self.log_path, "wb") as log:
+            self._process = subprocess.Popen(
+                [*prefix, sys.executable, *program, *arguments],
+                env=environ(**({} if key is None else {"KMQ_API_KEY": key})),
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def text(self) -> str:
+        """Return all that it has written to its log and its terminal."""
+        return Path(self.log_path).read_text("utf-8")
+
+    def log(self, event: str | None = None) -> list[dict[str, Any]]:
+        """Return the lines of its log, of one event or of all."""
+        lines = [line for line in self.text().splitlines(keepends=True) if line.endswith("}\n")]
+        events: list[dict[str, Any]] = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in events if event is None or line["event"] == event]
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """Wait until `event` stands in its log; return the first such line."""
+        lines = wait_until(lambda: self.log(event), what=f"{event} in {self.text()}")
+        return lines[0]
+
+    def send(self, number: int) -> None:
+        """Send it a signal; nothing where it has ended."""
+        self._process.send_signal(number)
+
+    def running(self) -> bool:
+        """Say whether it still runs."""
+        return self._process.poll() is None
+
+    def wait(self, timeout_s: float = END_S) -> int:
+        """Wait until it has ended; return its exit code, minus the signal's number where one killed it."""
+        return self._process.wait(timeout_s)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        self.send(number)
+        return self.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # by its number, and only while it has not been waited for
+        self._process.wait(END_S)
+
+
+def drain(spool: str, url: str, *options: str, key: str = KEY) -> SenderProcess:
+    """Run `kmq-sender run --drain` to its end, which must be a good one."""
+    with SenderProcess(spool, url, "--drain", *options, key=key) as sender:
+        assert sender.wait() == 0, sender.text()
+    return sender
+
+
+class Account:
+    """What was acknowledged against what arrived; `arrivals` holds each command's requests, oldest first."""
+
+    def __init__(self, acked: Iterable[str], arrivals: Iterable[Mapping[str, Any]]) -> None:
+        self.acknowledged = set(acked)
+        self.arrivals: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for arrival in arrivals:
+            self.arrivals[arrival["params"]["_p"]].append(arrival)
+
+    @property
+    def delivered(self) -> set[str]:
+        """The commands that were answered 200 at least once."""
+        return {
+            person
+            for person, came in self.arrivals.items()
+            if any(one["answer"] == 200 for one in came)
+        }
+
+    @property
+    def lost(self) -> set[str]:
+        """The commands whose calls had returned, and that were never answered 200."""
+        return self.acknowledged - self.delivered
+
+    @property
+    def changed(self) -> dict[str, set[str]]:
+        """The commands whose requests are not all the same, byte for byte, with the forms in which they came."""
+        forms = {
+            person: {f"{one['path']}?{one['raw']}" for one in came}
+            for person, came in self.arrivals.items()
+        }
+        return {person: texts for person, texts in forms.items() if len(texts) > 1}
+
+    @property
+    def delivered_again(self) -> int:
+        """How many requests were answered 200 beyond the first of their command."""
+        good: int = sum(one["answer"] == 200 for came in self.arrivals.values() for one in came)
+        return good - len(self.delivered)
+
+
+def take_account(acks: Path, collector: CollectorProcess) -> Account:
+    """Compare the notes of all writers with all that the collector remembers."""
+    return Account(acknowledged(acks), collector.requests())
+
+
+def acknowledged(acks: Path) -> list[str]:
+    """Return what all writers noted below `acks`; a note that a kill has cut is none."""
+    notes = [path.read_text("ascii") for path in acks.iterdir()]
+    return [line for text in notes for line in text.split("\n")[:-1]]
+
+
+class Crew:
+    """Writers of `tests.support.hand`, killed and started anew as a test likes; a context manager.
+
+    `over()` is true once every process of the crew has ended, children of forks included, however they ended: all
+    of them inherit one end of a pipe.
+    """
+
+    def __init__(self, spool: str, acks: Path, *arguments: str) -> None:
+        self.acks = acks
+        self.started = 0
+        self._arguments = arguments
+        self._spool = spool
+        self._alive, self._theirs = os.pipe()
+        self._members: list[subprocess.Popen[bytes]] = []
+        acks.mkdir(exist_ok=True)
+
+    def start(self, count: int = 1) -> None:
+        """Start so many writers."""
+        for _ in range(count):
+            self.started += 1
+            self._members.append(
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "tests.support.hand",
+                        self._spool,
+                        str(self.acks),
+                        *self._arguments,
+                    ],
+                    env=unmeasured(),
+                    pass_fds=[self._theirs],
+                )
+            )
+
+    def kill_one(self, rng: random.Random) -> None:
+        """Kill one of them with SIGKILL, whichever it is."""
+        member = self._members.pop(rng.randrange(len(self._members)))
+        member.kill()
+        member.wait(END_S)
+
+    def stop(self) -> None:
+        """Let all of them end after the call that they are in, and wait for that."""
+        for member in self._members:
+            member.send_signal(signal.SIGTERM)
+        for member in self._members:
+            code = member.wait(END_S)
+            assert code in {0, -signal.SIGTERM}, (
+                f"a writer ended with {code}; what it said stands above"
+            )
+        self._members.clear()
+        self._close_theirs()
+        wait_until(self._over, timeout_s=END_S, what="all children of the writers have ended")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members:
+            member.kill()
+            member.wait(END_S)
+        self._close_theirs()
+        os.close(self._alive)
+
+    def _over(self) -> bool:
+        # Nobody ever writes: it is readable at its end only, when the last copy of the other end is closed.
+        os.set_blocking(self._alive, False)
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self._alive, 1) == b""
+        return False
+
+    def _close_theirs(self) -> None:
+        if self._theirs >= 0:
+            os.close(self._theirs)
+            self._theirs = -1
+
+
+def trouble(collector: CollectorProcess, rng: random.Random) -> None:
+    """Let the collector answer otherwise for a moment, or drop connections, or be slow, or well."""
+    collector.answer(**rng.choice(_MOODS))
+
+
+def spell(seconds: float) -> Iterable[int]:
+    """Yield turns of a torture, about 40 ms apart, until the seconds are over."""
+    until = time.monotonic() + seconds
+    for turn in itertools.count():
+        if time.monotonic() >= until:
+            return
+        yield turn
+        time.sleep(0.04)  # the pace of the torture, not a wait for something
