@@ -1,0 +1,150 @@
+"""The order of durability: what makes a delivered command stay delivered.
+
+Owns one rule. First the segments that a checkpoint will cover are synced, and what was rejected
+into `rejected/`; then the new checkpoint is written beside the old one, synced, renamed, and the
+directory synced; only then is anything removed that it covers. Knows nothing about how commands are
+sent.
+
+A full disk is no end: what the last durable checkpoint covers goes at once, and if that does not
+make room for a new one, delivered sealed segments go, oldest first, since after a crash they are a
+gap that is passed.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from kmq.durable import FILES, Files
+from kmq.spool import partitions
+
+from . import checkpoint
+from .flow import Event
+from .reserve import Reserve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from kmq.spool import Spool
+
+    from .dispatcher import Dispatcher
+    from .reader import SpoolReader
+    from .rejected import New, RejectedStore
+    from .retention import Retention
+
+__all__ = ["Committer"]
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Committer:
+    """Writes checkpoints for what `dispatcher` has done of what `reader` has read."""
+
+    def __init__(  # noqa: PLR0913 - it stands between all of them
+        self,
+        spool: Spool,
+        offsets: Mapping[str, int],
+        *,
+        reader: SpoolReader,
+        dispatcher: Dispatcher,
+        rejected: RejectedStore,
+        retention: Retention,
+        report: Callable[[Event], None],
+        files: Files = FILES,
+    ) -> None:
+        self._spool = spool
+        self._reader = reader
+        self._dispatcher = dispatcher
+        self._rejected = rejected
+        self._retention = retention
+        self._report = report
+        self._files = files
+        self._reserve = Reserve(spool, files=files)
+        self._full = False
+        existing = set(partitions(spool))
+        # A partition's name is never used again, so that the entry of one that is gone can go too.
+        self.durable = {name: offset for name, offset in offsets.items() if name in existing}
+        self._written = dict(offsets)
+
+    def marks(self) -> dict[str, int]:
+        """Return the low-water mark of each partition, as it stands in memory."""
+        return {**self.durable, **self._reader.positions(), **self._dispatcher.low_water()}
+
+    def commit(self) -> None:
+        """Make durable what was appended, and the marks. Raises OSError; the next call then tries again."""
+        self._reader.sync_ahead()
+        # Between these two nothing is settled: what was rejected below a mark is among what is synced.
+        marks = self._reader.sync(self.marks())
+        self._rejected.sync()
+        if marks != self._written:
+            self._with_room(lambda: self._save(marks), marks)
+            self._written = dict(marks)
+        self.durable = marks
+        self._reader.covered(marks)
+
+    def keep(self, batch: Sequence[New]) -> None:
+        """Put `batch` into `rejected/`. Raises OSError; nothing of it is kept then."""
+        self._with_room(lambda: self._rejected.add(batch))
+
+    def retain(self, *, urgent: bool = False) -> None:
+        """Let retention remove what the last durable checkpoint covers.
+
+        An offset out of an old checkpoint counts only once the reader has found that it fits its
+        partition.
+        """
+        placed = self._reader.positions()
+        believed = {
+            name: mark for name, mark in self.durable.items() if mark <= placed.get(name, -1)
+        }
+        for name in self._retention.apply(believed, urgent=urgent):
+            self._reader.forget(name)
+            self.durable.pop(name, None)
+        if not urgent:
+            self._reserve.set_aside()
+
+    def _save(self, marks: Mapping[str, int]) -> None:
+        checkpoint.save(self._spool, marks, files=self._files)
+
+    def _with_room(
+        self, write: Callable[[], object], marks: Mapping[str, int] | None = None
+    ) -> None:
+        try:
+            write()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._say_full()
+            self._write_at_any_price(write, marks, error)
+        else:
+            self._full = False
+
+    def _write_at_any_price(
+        self, write: Callable[[], object], marks: Mapping[str, int] | None, full: OSError
+    ) -> None:
+        for _ in self._room_made(marks):
+            try:
+                write()
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+            else:
+                return
+        raise full
+
+    def _room_made(self, marks: Mapping[str, int] | None) -> Iterator[None]:
+        """Free something at each step, the dearest last; with `marks`, those may be believed."""
+        self.retain(urgent=True)
+        yield
+        if self._reserve.give_up():
+            yield
+        if marks is None:
+            return
+        # An open file frees no bytes. What lies below the marks is synced, so that it can be closed.
+        self._reader.covered(marks)
+        while self._retention.last_resort(marks):
+            yield
+
+    def _say_full(self) -> None:
+        if not self._full:
+            self._full = True
+            self._report(Event("disk-full", detail="no room left: what was delivered goes at once"))

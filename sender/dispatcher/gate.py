@@ -1,0 +1,153 @@
+"""The gate: whether the sender may send at all, judged from the answers of all commands together.
+
+Owns the difference between one command that fails and an API that fails. Pure but for its own
+memory: time comes in with each call, chance through a function. Knows nothing about queues,
+partitions or connections.
+
+Open, everything goes. It closes when everything fails (several commands in a row with no delivery
+between, or all that was in flight), and at once when an answer says that the settings are wrong and
+not the data (*blocked*). Closed, one command goes at a time, as a probe, with a delay that doubles;
+a window that failed together counts once. A delivery opens it.
+
+Two guards keep one fault from becoming a loss for all. The same refusal (4xx) for 20 answers in a
+row, for several people, is a fault of the API or of the settings: nothing more is rejected. And
+what one single command meets says nothing of the others: while only one has failed, one that was
+never tried may go at once.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sender.api import delay_s
+from sender.flow import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Gate", "GateState", "Sent"]
+
+_FAILING_CLOSES: Final = 5
+_SAME_REFUSAL_BLOCKS: Final = 20
+
+
+class GateState(enum.Enum):
+    """How sending goes."""
+
+    OPEN = "open"
+    RETRYING = "retrying"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the gate needs to know of a command when its answer comes: who it is, and in which window it went."""
+
+    ticket: int
+    person: str
+    window: int
+
+
+class Gate:
+    """Judges outcomes, and says when the next command may go."""
+
+    def __init__(self, random: Callable[[], float]) -> None:
+        self.state = GateState.OPEN
+        self.cause: Outcome | None = None
+        """The outcome that keeps it closed; None while it is open."""
+        self.since = 0.0
+        """When it left the state before, on the clock of the caller."""
+        self.window = 0
+        """Changes whenever an answer has told something about all; a command is sent in the one that stands then."""
+        self._random = random
+        self._failures = 0
+        self._not_before = 0.0
+        self._asked_to_wait_until = 0.0
+        self._failing: set[int] = set()
+        self._refusal: int | None = None
+        self._refused: list[str] = []
+
+    def judge(self, sent: Sent, outcome: Outcome, now: float, in_flight: int) -> Verdict:
+        """Return what `outcome` means in the light of all others; `in_flight` are those still under way.
+
+        It is the outcome's own verdict, except that a refusal which everything meets blocks
+        instead.
+        """
+        if outcome.verdict is Verdict.DELIVERED:
+            self._open(now)
+            return outcome.verdict
+        if outcome.verdict is Verdict.REJECTED:
+            return self._judge_refusal(sent, outcome, now, in_flight)
+        self._refused.clear()
+        self._fail(sent, outcome, now, in_flight)
+        return outcome.verdict
+
+    def may_send(self, ticket: int, now: float, in_flight: int) -> bool:
+        """Say whether the command `ticket` may go now."""
+        if now < self._asked_to_wait_until:
+            return False
+        if self.state is GateState.OPEN:
+            return True
+        return in_flight == 0 and (now >= self._not_before or self._says_nothing_of(ticket))
+
+    def next_try_at(self) -> float:
+        """When the next probe is due, on the clock of the caller; 0 while everything may go."""
+        closed = 0.0 if self.state is GateState.OPEN else self._not_before
+        return max(closed, self._asked_to_wait_until)
+
+    def met_by_all(self) -> bool:
+        """Say whether more than one command has failed since the last delivery."""
+        return len(self._failing) > 1
+
+    def _says_nothing_of(self, ticket: int) -> bool:
+        return len(self._failing) == 1 and ticket not in self._failing
+
+    def _judge_refusal(self, sent: Sent, outcome: Outcome, now: float, in_flight: int) -> Verdict:
+        if outcome.status != self._refusal:
+            self._refusal = outcome.status
+            self._refused.clear()
+        self._refused = [*self._refused[1 - _SAME_REFUSAL_BLOCKS :], sent.person]
+        if len(self._refused) < _SAME_REFUSAL_BLOCKS or len(set(self._refused)) == 1:
+            return Verdict.REJECTED
+        self._fail(sent, Outcome(Verdict.BLOCKED, outcome.code, outcome.status), now, in_flight)
+        return Verdict.BLOCKED
+
+    def _open(self, now: float) -> None:
+        if self.state is not GateState.OPEN:
+            self._enter(GateState.OPEN, now)
+            self.window += 1
+        self.cause = None
+        self._failures = 0
+        self._failing.clear()
+        self._refused.clear()
+
+    def _fail(self, sent: Sent, outcome: Outcome, now: float, in_flight: int) -> None:
+        self._failing.add(sent.ticket)
+        self._asked_to_wait_until = max(
+            self._asked_to_wait_until, now + (outcome.retry_after_s or 0.0)
+        )
+        if self.state is GateState.OPEN and not self._closes(outcome, in_flight):
+            return
+        self._enter(
+            GateState.BLOCKED if outcome.verdict is Verdict.BLOCKED else GateState.RETRYING, now
+        )
+        self.cause = outcome
+        if sent.window == self.window:
+            # The first of its window: the others that failed with it tell nothing new.
+            self._failures += 1
+            self.window += 1
+            self._not_before = now + delay_s(self._failures, self._random())
+
+    def _closes(self, outcome: Outcome, in_flight: int) -> bool:
+        return (
+            outcome.verdict is Verdict.BLOCKED
+            or in_flight == 0
+            or len(self._failing) >= _FAILING_CLOSES
+        )
+
+    def _enter(self, state: GateState, now: float) -> None:
+        if state is not self.state:
+            self.state = state
+            self.since = now

@@ -1,0 +1,82 @@
+"""What `run --drain` waits for: all that was in the spool at its start.
+
+Owns the targets. Pure but for one look at the spool. Knows nothing about sending.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from kmq import locks
+from kmq.durable import open_regular
+from kmq.errors import SpoolError
+from kmq.spool import partitions, segment_path, segment_starts, writer_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kmq.spool import Spool
+
+__all__ = ["Drain"]
+
+_CHUNK: Final = 1 << 16
+
+
+class Drain:
+    """Knows up to which offset each partition must be delivered or rejected, as the spool stands when it is made.
+
+    That is the last newline; or the end, in a partition that nobody holds, since its torn tail will
+    be rejected.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        found = {name: _target(spool.partition(name)) for name in partitions(spool)}
+        self._targets = {name: target for name, target in found.items() if target}
+
+    def left(self, marks: Mapping[str, int]) -> int:
+        """Return how many bytes are still to be done, given the low-water marks.
+
+        A partition that is gone counts nothing.
+        """
+        self._targets = {
+            name: target
+            for name, target in self._targets.items()
+            if marks.get(name, 0) < target and os.path.isdir(self._spool.partition(name))
+        }
+        return sum(target - marks.get(name, 0) for name, target in self._targets.items())
+
+
+def _target(path: str) -> int | None:
+    try:
+        start = segment_starts(path)[-1]
+        fd = open_regular(segment_path(path, start), os.O_RDONLY)
+    except (OSError, IndexError):  # removed meanwhile, or without a segment: nothing to wait for
+        return None
+    try:
+        size = os.fstat(fd).st_size
+        return start + (size if _is_finished(path) else _last_newline(fd, size))
+    finally:
+        os.close(fd)
+
+
+def _is_finished(path: str) -> bool:
+    try:
+        lock = locks.take(writer_lock(path))
+    except SpoolError:
+        return False
+    if isinstance(lock, int):
+        os.close(lock)
+    return lock is not locks.Denied.HELD
+
+
+def _last_newline(fd: int, size: int) -> int:
+    end = size
+    while end > 0:
+        begin = max(0, end - _CHUNK)
+        at = os.pread(fd, end - begin, begin).rfind(b"\n")
+        if at >= 0:
+            return begin + at + 1
+        end = begin
+    return 0

@@ -1,0 +1,127 @@
+"""From the sender's own figures to the snapshot that it writes for others to see.
+
+Owns the translation, and the rate of each partition. Knows nothing about the file: `status` does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from kmq import __version__
+from kmq.clock import CLOCK, Clock
+from kmq.spool import segment_path, segment_starts
+from sender import status
+from sender.advice import advice_for
+from sender.dispatcher import GateState
+from sender.dispatcher.figures import Rate
+
+from .snapshot import Behind, Blocked, LastError, Latency, Snapshot, State, Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from kmq.spool import Spool
+    from sender.dispatcher import Dispatcher
+    from sender.flow import Line
+
+__all__ = ["Snapshots"]
+
+_HALF, _NEARLY_ALL = 0.5, 0.99
+
+
+class Snapshots:
+    """Takes snapshots of one sender, which sends to `url` through `transport`."""
+
+    def __init__(self, spool: Spool, url: str, transport: str, *, clock: Clock = CLOCK) -> None:
+        self._spool = spool
+        self._url = url
+        self._transport = transport
+        self._clock = clock
+        self._started = clock.wall()
+        self._behind = Behind(clock.wall, self._modified)
+        self._into: dict[str, Rate] = {}
+
+    def read(self, lines: Iterable[Line]) -> None:
+        """Count lines that were read, for the rate of their partitions."""
+        now = self._clock.monotonic()
+        for line in lines:
+            self._into.setdefault(line.position.partition, Rate()).add(1, now)
+
+    def take(
+        self,
+        dispatcher: Dispatcher,
+        marks: Mapping[str, int],
+        ends: Mapping[str, int],
+        ended: str | None = None,
+    ) -> Snapshot:
+        """Return the sender as it is now, given the low-water mark and the end of every partition."""
+        now = self._clock.monotonic()
+        figures = dispatcher.figures
+        return Snapshot(
+            at=self._clock.wall(),
+            pid=os.getpid(),
+            started=self._started,
+            version=__version__,
+            url=self._url,
+            transport=self._transport,
+            state=_state(dispatcher, ended, flows=figures.out.per_second(now) > 0),
+            in_flight=dispatcher.in_flight,
+            totals=Totals(
+                figures.delivered, figures.retried, figures.rejected.total(), self._started
+            ),
+            rate=status.Rate(
+                figures.into.per_second(now), figures.out.per_second(now), figures.window_s
+            ),
+            latency=Latency(figures.latency(_HALF), figures.latency(_NEARLY_ALL)),
+            blocked=self._blocked(dispatcher, now),
+            last_error=_last_error(dispatcher),
+            behind=self._behind.look(marks, ends),
+            rates_in=self._rates(now),
+            ended=ended,
+        )
+
+    def _blocked(self, dispatcher: Dispatcher, now: float) -> Blocked | None:
+        gate = dispatcher.gate
+        if gate.state is not GateState.BLOCKED or gate.cause is None:
+            return None
+        advice = advice_for(gate.cause)
+        return Blocked(
+            since=self._clock.wall() - (now - gate.since),
+            status=gate.cause.status,
+            reason=advice.reason,
+            advice=advice.mend,
+            next_probe_s=max(0.0, gate.next_try_at() - now),
+        )
+
+    def _rates(self, now: float) -> dict[str, float]:
+        rates = {name: rate.per_second(now) for name, rate in self._into.items()}
+        self._into = {name: rate for name, rate in self._into.items() if not rate.idle(now)}
+        return {name: rate for name, rate in rates.items() if rate}
+
+    def _modified(self, partition: str) -> float | None:
+        path = self._spool.partition(partition)
+        try:
+            return os.lstat(segment_path(path, segment_starts(path)[0])).st_mtime
+        except (OSError, IndexError):
+            return None
+
+
+def _state(dispatcher: Dispatcher, ended: str | None, *, flows: bool) -> State:
+    if ended is not None:
+        return "STOPPED"
+    if dispatcher.gate.state is GateState.BLOCKED:
+        return "BLOCKED"
+    if dispatcher.gate.state is GateState.RETRYING:
+        return "RETRYING"
+    return "SENDING" if dispatcher.waiting or flows else "IDLE"
+
+
+def _last_error(dispatcher: Dispatcher) -> LastError | None:
+    error = dispatcher.figures.last_error
+    if error is None:
+        return None
+    message = (
+        f"{error.status} from the API" if error.status else f"no answer from the API ({error.code})"
+    )
+    return LastError(error.at, error.code, error.status, message)

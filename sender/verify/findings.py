@@ -1,0 +1,84 @@
+"""What `verify` finds: facts, each with its place, and the report that they make.
+
+Owns the shapes and the bound: however damaged a spool is, only so many findings are kept, and the rest is counted.
+Knows nothing about how anything is checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["MAX_FINDINGS", "CheckpointState", "Finding", "Findings", "Report"]
+
+MAX_FINDINGS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fact about `path` (within the spool), at `offset` of its partition where it has one.
+
+    `damage` is False for what is no loss and no fault, such as a torn line: no call was told that it was written.
+    `rejected` is the id under which the line is kept in `rejected/`, `size` its bytes.
+    """
+
+    code: str
+    path: str
+    detail: str
+    damage: bool = True
+    partition: str | None = None
+    offset: int | None = None
+    size: int | None = None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointState:
+    """What was made of the checkpoint. `age_s` is that of the file believed, None where there is none."""
+
+    state: Literal["none", "sound", "damaged"]
+    source: str | None
+    age_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` read and found. `held` names the locks that somebody else holds; None where none was tried."""
+
+    partitions: int
+    segments: int
+    commands: int
+    bytes_read: int
+    torn: int
+    damages: int
+    findings: Sequence[Finding]
+    unlisted: int
+    checkpoint: CheckpointState
+    held: Sequence[str] | None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is damaged."""
+        return self.damages == 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects, and counts what it does not keep."""
+
+    kept: list[Finding] = field(default_factory=list)
+    damages: int = 0
+    torn: int = 0
+    unlisted: int = 0
+
+    def add(self, finding: Finding) -> None:
+        """Take in a finding."""
+        self.damages += finding.damage
+        self.torn += finding.code == "torn"
+        if len(self.kept) < MAX_FINDINGS:
+            self.kept.append(finding)
+        else:
+            self.unlisted += 1

@@ -1,0 +1,244 @@
+"""The daemon in this process: a real spool, real signals, and a sink that answers at once."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kmq.command import Command, encode
+from kmq.errors import NoPermission, SpoolError
+from kmq.spool import Spool
+from sender import checkpoint, status
+from sender.daemon import AnotherSender, Daemon, End, Plan, hold
+from sender.dispatcher import Window
+from sender.flow import Delivery, Outcome, Verdict
+from sender.logs import Log
+from sender.retention import Limits
+from tests.support.sinks import DELIVERED, HandSink, answered
+from tests.support.spools import Partition, make_spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KEEP = Limits(age_s=1e9, max_bytes=1 << 40)
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """Give this process its signal handlers back."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return make_spool(tmp_path / "spool")
+
+
+class Run:
+    """A daemon on `spool`; `drain` unless told otherwise."""
+
+    def __init__(
+        self, spool: Spool, answer: Callable[[Delivery], Outcome | None], **plan: object
+    ) -> None:
+        self.spool = spool
+        self.sink = HandSink(answer)
+        self.log = io.StringIO()
+        values = {"window": Window(4), "limits": KEEP, "max_spool": 1 << 40, "drain": True} | plan
+        self.daemon = Daemon(
+            Plan(spool=spool, url="http://127.0.0.1:1", transport="requests", **values),  # type: ignore[arg-type]  # as given
+            self.sink,
+            Log("json", "debug", stream=self.log),
+        )
+
+    def run(self) -> End:
+        return self.daemon.run()
+
+    def events(self) -> list[str]:
+        return [json.loads(line)["event"] for line in self.log.getvalue().splitlines()]
+
+    def event(self, code: str) -> dict[str, object]:
+        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
+        found: dict[str, object] = next(line for line in lines if line["event"] == code)
+        return found
+
+
+def fill(spool: Spool, *people: str, name: str = "20261123T204501Z-4f2a91c3") -> Partition:
+    partition = Partition(spool, name)
+    for person in people:
+        partition.append(encode(Command(person, 1_795_500_000, "Signed Up")))
+    return partition
+
+
+def deliver(_: Delivery) -> Outcome:
+    return DELIVERED
+
+
+def test_a_drain_ends_when_all_that_was_there_is_done(spool: Spool) -> None:
+    """Delivered or rejected, checkpointed, and shown as such."""
+    partition = fill(spool, "ann", "bob")
+    partition.append(b"no command\n")
+    run = Run(spool, deliver)
+    assert run.run() is End.DRAINED
+    assert [delivery.command.person for delivery in run.sink.sent] == ["ann", "bob"]
+    assert checkpoint.load(spool).offsets == {partition.name: partition.end()}
+    snapshot = status.load(spool)
+    assert snapshot is not None
+    assert (
+        snapshot.state,
+        snapshot.ended,
+        snapshot.totals.delivered,
+        snapshot.totals.rejected,
+    ) == (
+        "STOPPED",
+        "drained",
+        2,
+        1,
+    )
+    assert run.sink.closed
+
+
+def test_a_drain_that_takes_too_long_ends_with_everything_kept(spool: Spool) -> None:
+    """What was not delivered is still before the checkpoint."""
+    partition = fill(spool, "ann")
+    run = Run(spool, lambda _: answered(503), drain_timeout_s=0.0)
+    assert run.run() is End.DRAIN_TIMEOUT
+    assert checkpoint.load(spool).offsets.get(partition.name, 0) == 0
+
+
+def test_a_drain_says_what_it_waits_for_and_that_it_is_blocked(spool: Spool) -> None:
+    """It goes on waiting: the settings may be mended meanwhile."""
+    fill(spool, "ann")
+    run = Run(spool, lambda _: answered(403, Verdict.BLOCKED), drain_timeout_s=0.5)
+    assert run.run() is End.DRAIN_TIMEOUT
+    assert {"drain-waiting", "api-blocked"} <= set(run.events())
+    snapshot = status.load(spool)
+    assert snapshot is not None
+    assert snapshot.blocked is not None
+    assert (snapshot.blocked.status, snapshot.blocked.reason) == (403, "the API key is refused")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_after_what_is_in_flight(spool: Spool, number: signal.Signals) -> None:
+    """Nothing that was not sent yet is sent any more, and what was answered is in the checkpoint."""
+    partition = fill(spool, *["ann"] * 50)
+
+    def answer(_: Delivery) -> Outcome:
+        if len(run.sink.sent) == 3:
+            os.kill(os.getpid(), number)
+        return DELIVERED
+
+    run = Run(spool, answer, drain=False)
+    assert run.run() is End.STOPPED
+    count = len(run.sink.sent)
+    assert count < 50
+    assert checkpoint.load(spool).offsets == {partition.name: partition.end() // 50 * count}
+    assert run.event("sender-stopped")["sent_again_at_next_start"] == 0
+
+
+def test_usr1_logs_the_figures(spool: Spool) -> None:
+    """On demand, without stopping."""
+    fill(spool, "ann", "bob")
+
+    def answer(delivery: Delivery) -> Outcome:
+        if delivery.command.person == "ann":
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return DELIVERED
+
+    run = Run(spool, answer)
+    assert run.run() is End.DRAINED
+    assert "delivered" in run.event("status-logged")
+
+
+def test_an_unreadable_checkpoint_is_said_and_everything_is_sent(spool: Spool) -> None:
+    """Twice rather than lost."""
+    fill(spool, "ann", "bob")
+    with open(spool.checkpoint, "wb") as file:
+        file.write(bytes(64))
+    run = Run(spool, deliver)
+    assert run.run() is End.DRAINED
+    assert "checkpoint-unreadable" in run.events()
+    assert len(run.sink.sent) == 2
+
+
+def test_what_a_checkpoint_covers_is_not_sent(spool: Spool) -> None:
+    """A restart goes on where the last one ended."""
+    partition = fill(spool, "ann", "bob")
+    checkpoint.save(spool, {partition.name: partition.end() // 2})
+    run = Run(spool, deliver)
+    assert run.run() is End.DRAINED
+    assert [delivery.command.person for delivery in run.sink.sent] == ["bob"]
+
+
+def test_near_the_cap_delivered_segments_go_whatever_their_age(spool: Spool) -> None:
+    """What was delivered makes room for what was not."""
+    partition = fill(spool, *["ann"] * 30)
+    partition.rotate()
+    partition.append(encode(Command("bob", 1_795_500_000, "Signed Up")))
+    run = Run(spool, deliver, max_spool=partition.end(), drain=False)
+    looks = 0
+
+    def answer(_: Delivery) -> Outcome:
+        return DELIVERED
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if not os.path.exists(partition.path):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    real = run.daemon._remove
+
+    def remove() -> None:
+        real()
+        look()
+
+    run.daemon._remove = remove  # type: ignore[method-assign]
+    assert run.run() is End.STOPPED
+    assert looks
+    assert not os.path.exists(partition.path)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_said_and_sending_goes_on(spool: Spool) -> None:
+    """A directory in its place, say; after a restart the commands are sent again."""
+    fill(spool, "ann", "bob")
+    os.mkdir(spool.checkpoint + ".tmp")
+    run = Run(spool, deliver)
+    assert run.run() is End.DRAINED
+    assert "checkpoint-failed" in run.events()
+    assert len(run.sink.sent) == 2
+
+
+def test_a_flooded_partition_is_paused_and_taken_up_again(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too much beyond a mark stops the reading of that partition, and of that one only, until the mark moves."""
+    monkeypatch.setattr("sender.dispatcher.dispatcher.MAX_BEYOND", 10)
+    fill(spool, *[f"person {n}" for n in range(40)])
+    run = Run(spool, deliver)
+    assert run.run() is End.DRAINED
+    assert len(run.sink.sent) == 40
+
+
+def test_one_spool_has_one_sender(spool: Spool) -> None:
+    """The lock is held for as long as its descriptor is open."""
+    lock = hold(spool)
+    with pytest.raises(AnotherSender):
+        hold(spool)
+    os.close(lock)
+    os.close(hold(spool))
+
+
+def test_a_spool_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """Its parents are never made."""
+    with pytest.raises((SpoolError, NoPermission)):
+        hold(Spool(str(tmp_path / "missing" / "spool")))
