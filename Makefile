@@ -2,6 +2,8 @@
 #
 #   make demo     watch it: a collector, four writers, a sender that is killed half-way, and the count at the end
 #   make test     all tests, in parallel, with coverage
+#   make syscalls what the kernel is asked for, in which order (needs strace)
+#   make torture  processes killed at random for a minute each: SECONDS=600 for longer
 #   make lint     ruff: rules and form
 #   make types    mypy, strict
 #   make check    all of these, and the floor of coverage
@@ -12,6 +14,7 @@
 DEV := .venv
 DEMO := .venv-demo
 JOBS ?= 4
+SECONDS ?= 60
 T ?=
 
 # The first one that is new enough; python3 is tried first, as it is the one most likely to have venv.
@@ -20,16 +23,24 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 FOUND = $(shell $(or $(PYTHON),python3) --version 2>/dev/null || echo none)
 INSTALL = bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types check coverage clean
+.PHONY: demo test syscalls torture lint types check coverage clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/installed
 	@$(DEMO)/bin/kmq-sender demo
 
+# Tests that look at system calls need strace; where it is missing this says so, and make syscalls fails.
 test: $(DEV)/installed
 	@$(DEV)/bin/coverage erase
-	$(DEV)/bin/coverage run -m pytest -n $(JOBS) $(T)
+	@command -v strace >/dev/null || echo "strace is not installed: left out are the tests that look at system calls"
+	$(DEV)/bin/coverage run -m pytest -n $(JOBS) $(shell command -v strace >/dev/null || echo '-m "not strace"') $(T)
 	@$(DEV)/bin/coverage combine --quiet
+
+syscalls: $(DEV)/installed
+	$(DEV)/bin/python -m pytest -n $(JOBS) -m strace
+
+torture: $(DEV)/installed
+	KMQ_TORTURE_S=$(SECONDS) $(DEV)/bin/python -m pytest -n 2 tests/crash/test_chaos.py tests/crash/test_torture_writers.py
 
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check .

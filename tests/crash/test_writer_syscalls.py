@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.support.reaper import Reaper
 
+pytestmark = pytest.mark.strace
+
 STRACE = shutil.which("strace")
 PROGRAM = """
 import os, sys

@@ -23,24 +23,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Trace"]
 
-_CALLS = "fdatasync,fsync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,openat,write"
+_CALLS = (
+    "fdatasync,fsync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,openat,write,"
+    "pread64,fstat,newfstatat"
+)
 _LINE = re.compile(r"^(\d+) +(.*)$")
 _UNFINISHED = " <unfinished ...>"
 _RESUMED = re.compile(r"^<\.\.\. \w+ resumed>(.*)$")
 _CALL = re.compile(r"^(\w+?)(?:at2?)?\((.*)\) += (-?\d+)")
 _DESCRIPTOR = re.compile(r"^-?\d+<([^>]*)>")
+_SIZE = re.compile(r"\bst_size=(\d+)")
+_OFFSET = re.compile(r", (\d+)$")
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that succeeded: `path` is what it was about; `text` what was written, `source` what was renamed."""
+    """A system call that succeeded: `path` is what it was about; `text` what was written, `source` what was renamed.
+
+    `seen` is how many bytes a file was seen to have, by reading (`pread`) or by asking for its size (`fstat`).
+    """
 
     name: str
     path: str
     text: str = ""
     source: str = ""
     result: int = 0
+    seen: int = 0
 
 
 class Trace:
@@ -105,6 +114,12 @@ def _call(text: str) -> Call | None:
     if name in {"open", "unlink"}:
         return Call(name, texts[0], result=result)
     about = descriptor[1] if descriptor else ""
+    if name == "pread64":
+        offset = _OFFSET.search(arguments)
+        return Call("pread", about, result=result, seen=result + int(offset[1] if offset else 0))
+    size = _SIZE.search(arguments)
+    if size:
+        return Call("fstat", about, result=result, seen=int(size[1]))
     return Call(name, about, text="".join(texts), result=result)
 
 

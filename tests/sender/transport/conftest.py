@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
     """Return a certificate for 127.0.0.1."""
-    return make_identity(tmp_path_factory.mktemp("tls"), "IP:127.0.0.1,DNS:localhost")
+    return make_identity(tmp_path_factory.mktemp("tls"), "127.0.0.1", "localhost")
 
 
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory) -> Identity:
     """Return a certificate for a host that no server here is."""
-    return make_identity(tmp_path_factory.mktemp("tls"), "DNS:elsewhere.example")
+    return make_identity(tmp_path_factory.mktemp("tls"), "elsewhere.example")
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
-import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import trustme
+from cryptography import x509
 
 from kmq.command import Command
 from sender.flow import Delivery
@@ -27,27 +30,24 @@ BOB = Command("bob", 1262304000, "Signed Up", properties={"gender": "male"})
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A certificate that signs itself, and is its own authority."""
+    """A server's certificate with its key, and the certificate of the authority that signed it."""
 
     certificate: Path
-    key: Path
+    chain: Path
 
     def server(self) -> ssl.SSLContext:
         """Return the context of a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.certificate, self.key)
+        context.load_cert_chain(self.chain)
         return context
 
 
-def make_identity(directory: Path, names: str) -> Identity:
-    """Make a certificate for `names` with the openssl command."""
-    made = Identity(directory / "certificate.pem", directory / "key.pem")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=kmq-test "
-        f"-addext subjectAltName={names} -addext keyUsage=critical,digitalSignature,keyCertSign "
-        f"-keyout {made.key} -out {made.certificate}"
-    )
-    subprocess.run(command.split(), check=True, capture_output=True)
+def make_identity(directory: Path, *names: str) -> Identity:
+    """Make an authority, and a certificate of it for `names`."""
+    made = Identity(directory / "authority.pem", directory / "server.pem")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(made.certificate)
+    authority.issue_cert(*names).private_key_and_cert_chain_pem.write_to_path(made.chain)
     return made
 
 
@@ -67,7 +67,26 @@ def deliver(sink: Sink, *commands: Command) -> list[Outcome]:
 
 def certificate_directory(identity: Identity, directory: Path) -> Path:
     """Return a directory of certificates in OpenSSL's form, with that of `identity` in it."""
-    command = ["openssl", "x509", "-hash", "-noout", "-in", str(identity.certificate)]
-    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    os.symlink(identity.certificate, directory / f"{name}.0")
+    subject = x509.load_pem_x509_certificate(identity.certificate.read_bytes()).subject
+    os.symlink(identity.certificate, directory / f"{_subject_hash(subject):08x}.0")
     return directory
+
+
+def _subject_hash(subject: x509.Name) -> int:
+    # OpenSSL's X509_NAME_hash: SHA-1 over the parts, as lower-case UTF8String, without the outer SEQUENCE.
+    parts = b"".join(_der(0x31, _der(0x30, _oid(part) + _text(part))) for part in subject)
+    digest = hashlib.sha1(parts, usedforsecurity=False).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def _oid(part: x509.NameAttribute[str | bytes]) -> bytes:
+    first, second, *rest = map(int, part.oid.dotted_string.split("."))
+    return _der(0x06, bytes([40 * first + second, *rest]))
+
+
+def _text(part: x509.NameAttribute[str | bytes]) -> bytes:
+    return _der(0x0C, " ".join(str(part.value).lower().split()).encode())
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    return bytes([tag, len(content)]) + content
