@@ -110,9 +110,7 @@ def every_command(group: click.Group = root) -> Iterator[click.Command]:
 
 def options_of(command: click.Command) -> set[str]:
     """Return every spelling of the options that a command takes."""
-    return {
-        spelling for param in command.get_params(click.Context(command)) for spelling in param.opts
-    }
+    return {spelling for param in command.params for spelling in param.opts}
 
 
 def variables_in_code() -> set[str]:

@@ -377,3 +377,32 @@ def test_without_a_reserve_a_full_disk_is_said_once_and_the_reject_waits(
         with pytest.raises(OSError, match="space left"):
             bench.committer.keep([New("torn", b"x")])
     assert bench.reports.codes() == ["disk-full"]
+
+
+def test_another_error_while_room_is_made_is_raised_as_it_is(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """A disk that fails is not a disk that is full."""
+    errors = iter([errno.ENOSPC, errno.EIO])
+
+    def rename(*_: object) -> None:
+        code = next(errors)
+        raise OSError(code, os.strerror(code))
+
+    bench = bench_at(files=files_with(rename=rename))
+    Partition(bench.spool).append(line("ann"))
+    bench.send()
+    with pytest.raises(OSError, match="Input/output"):
+        bench.committer.commit()
+
+
+def test_a_segment_that_vanishes_before_it_was_read_is_passed_by_the_sync(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """Whoever reads it says that it is gone."""
+    bench = bench_at()
+    partition = three_segments(bench)
+    bench.reader.read(1, 1)
+    os.unlink(partition.segment())
+    bench.committer.commit()
+    assert bench.reports.codes() == []

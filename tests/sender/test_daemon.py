@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kmq.command import Command, encode
-from kmq.errors import NoPermission, SpoolError
+from kmq.errors import NoPermission, SpoolError, SpoolFull
 from kmq.spool import Spool
 from sender import checkpoint, status
 from sender.daemon import AnotherSender, Daemon, End, Plan, hold
@@ -19,6 +21,7 @@ from sender.dispatcher import Window
 from sender.flow import Delivery, Outcome, Verdict
 from sender.logs import Log
 from sender.retention import Limits
+from tests.support.files import files_with
 from tests.support.sinks import DELIVERED, HandSink, answered
 from tests.support.spools import Partition, make_spool
 
@@ -242,3 +245,28 @@ def test_a_spool_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     """Its parents are never made."""
     with pytest.raises((SpoolError, NoPermission)):
         hold(Spool(str(tmp_path / "missing" / "spool")))
+
+
+def test_a_lock_that_cannot_be_made_is_an_error_that_names_it(spool: Spool) -> None:
+    """The sender says which file, and the way out, before it has read anything."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(SpoolFull, match=r"sender\.lock"):
+        hold(spool, files=files_with(open=full))
+
+
+def test_a_hard_limit_of_open_files_that_cannot_be_raised_is_lived_with(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader says so if it then runs out of descriptors."""
+
+    def refused(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 4_096))
+    monkeypatch.setattr(resource, "setrlimit", refused)
+    fill(spool, "ann")
+    run = Run(spool, deliver)
+    assert run.run() is End.DRAINED
