@@ -64,12 +64,13 @@ class Client:
         """How many calls `on_error="log"` has let go, since this client was made."""
         self._path = None if spool is None else _absolute(spool)
         self._key = None if api_key is None else arguments.api_key(api_key)
-        self._sync = sync
+        self._sync = None if sync is None else _switch("sync", sync)
         self._on_error = None if on_error is None else environment.on_error("on_error", on_error)
         self._clock = clock
         self._person = CurrentPerson()
         self._settings: environment.Settings | None = None
         self._writer: Writer | None = None
+        self._named = False
         self._warned: set[str] = set()
         self._refusal_logged_at: float | None = None
         self._refused_when_logged = 0
@@ -224,6 +225,9 @@ class Client:
             (self._writer or self._opened(resolved)).append(line, durably=resolved.sync)
         except SpoolError as error:
             self._refuse(error)
+        else:
+            if not self._named:
+                self._name_spool()
 
     def _refuse(self, error: SpoolError) -> None:
         if self._resolved().on_error == "raise":
@@ -251,16 +255,22 @@ class Client:
         return self._settings
 
     def _opened(self, resolved: environment.Settings) -> Writer:
-        path = self._spool_path()
-        self._writer = for_process(Spool(path), resolved.max_bytes)
+        self._writer = for_process(Spool(self._spool_path()), resolved.max_bytes)
+        return self._writer
+
+    def _name_spool(self) -> None:
+        # After the first command lies there: where nothing could be written, nothing can be missed there either.
+        self._named = True
+        path = self._spool_path() if self._writer is None else self._writer.place.spool.path
         _log.info("commands go to the spool %s", path)
         if self._path is None and not os.environ.get("KMQ_SPOOL") and path != SYSTEM_SPOOL:
             _log.warning(
-                "a sender that later finds %s would not look into %s: set KMQ_SPOOL for both",
+                "commands go to %s, as there is no %s. Should that be made later, a sender would look there only: "
+                "set KMQ_SPOOL=%s for this app and the sender",
+                path,
                 SYSTEM_SPOOL,
                 path,
             )
-        return self._writer
 
     def _spool_path(self) -> str:
         if sys.platform != "linux":
@@ -282,7 +292,16 @@ _FORMS: Final[dict[str, tuple[int, ...]]] = {
 }
 
 
+def _switch(setting: str, given: object) -> bool:
+    if not isinstance(given, bool):
+        text = given if isinstance(given, str) else shown(given)
+        raise InvalidSetting(setting, text, "True, False or None")
+    return given
+
+
 def _absolute(spool: str | os.PathLike[str]) -> str:
+    if not isinstance(spool, str | bytes | os.PathLike):
+        raise InvalidSetting("spool", shown(spool), "the path of a directory")
     path = os.fsdecode(spool)
     if (
         not path or "\0" in path

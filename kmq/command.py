@@ -171,9 +171,9 @@ def _parsed(text: str) -> _Object:
 
 
 def _without_data(error: ValueError) -> str:
-    # JSONDecodeError's own text is free of the line's content; its position helps.
+    # The decoder's own words speak of Python; where it stopped, counted from 1 as people do, says more.
     return (
-        f"{error.msg} at character {error.pos}"
+        f"no JSON at character {error.pos + 1}"
         if isinstance(error, json.JSONDecodeError)
         else "no JSON"
     )

@@ -151,6 +151,8 @@ def _write_new(path: str, data: bytes, *, sync: bool, files: Files) -> None:
 
 
 def _keep(path: str, keep: str, files: Files) -> None:
+    if not os.path.isfile(path) or os.path.islink(path):
+        return  # nothing, or nothing worth more than what is kept already
     # A crash between these two leaves no `keep`, but `path` is whole; after them both are.
     with contextlib.suppress(FileNotFoundError):
         files.unlink(keep)

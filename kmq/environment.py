@@ -16,7 +16,7 @@ from .errors import InvalidSetting
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEFAULT_MAX_SPOOL", "Settings", "on_error", "read"]
+__all__ = ["DEFAULT_MAX_SPOOL", "Settings", "cap", "on_error", "read"]
 
 DEFAULT_MAX_SPOOL: Final = 4 << 30
 """The cap of a spool in bytes, where KMQ_MAX_SPOOL says nothing."""
@@ -42,7 +42,7 @@ def read(environ: Mapping[str, str], *, sync: bool | None, refusal: str | None) 
         sync,
         refusal,
         settings.switch("KMQ_DISABLED", environ.get("KMQ_DISABLED", "")),
-        _cap(environ.get("KMQ_MAX_SPOOL") or str(DEFAULT_MAX_SPOOL)),
+        cap("KMQ_MAX_SPOOL", environ.get("KMQ_MAX_SPOOL") or str(DEFAULT_MAX_SPOOL)),
     )
 
 
@@ -53,10 +53,15 @@ def on_error(setting: str, given: str) -> str:
     return given
 
 
-def _cap(text: str) -> int:
-    size = settings.size("KMQ_MAX_SPOOL", text)
+def cap(setting: str, text: str) -> int:
+    """Return the spool's cap in bytes, as `setting` gives it. Raises `InvalidSetting`.
+
+    >>> cap("KMQ_MAX_SPOOL", "64MiB")
+    67108864
+    """
+    size = settings.size(setting, text)
     if (
         size < MAX_LINE
     ):  # none is no way to say "unlimited", and less than a line would refuse every call
-        raise InvalidSetting("KMQ_MAX_SPOOL", text, "at least 64KiB; there is no unlimited spool")
+        raise InvalidSetting(setting, text, "at least 64KiB; there is no unlimited spool")
     return size

@@ -10,18 +10,17 @@
         `-- LocksUnsupported            the file system under the spool has no locks
 
 An error names what was given, the rule, and the way out, and carries them as data. This module knows
-nothing about files or commands: others say what they were doing and `spool_error` finds the class.
+nothing about files or commands: others say what they were doing, `spool_error` finds the class, and `access` what mends
+a refusal.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import sys
 from functools import partial
 
-if sys.platform != "win32":  # where there is no spool either, and the client says so
-    import pwd
+from .access import remedy, who
 
 __all__ = [
     "InvalidCommand",
@@ -37,7 +36,6 @@ __all__ = [
 ]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 _SHOWN_CHARACTERS = 60
@@ -144,11 +142,13 @@ def spool_error(error: OSError, doing: str, path: str) -> SpoolError:
 def _explanation(code: int, path: str) -> tuple[type[SpoolError], str]:
     if code in _FULL:
         return SpoolFull, "make room on its file system, or move the spool with KMQ_SPOOL"
-    if code in _FORBIDDEN:
+    if code == errno.EPERM:
         return NoPermission, (
-            f"the user {_user()} must be in the spool's group, e.g. usermod -aG kmq {_user()}, and the "
-            "spool must have mode 2770; a unit with RestrictSUIDSGID= may not set that mode"
+            "a unit with RestrictSUIDSGID= may not set mode 2770, which directories here need: leave that setting "
+            "out; elsewhere look for an attribute (lsattr)"
         )
+    if code == errno.EACCES:
+        return NoPermission, remedy(path, who())
     if code in _NO_LOCKS:
         return LocksUnsupported, "put the spool on a local file system (ext4, xfs, tmpfs)"
     return SpoolError, _way_out(code, path)
@@ -166,10 +166,3 @@ def _way_out(code: int, path: str) -> str:
     if code == errno.EFBIG:
         return "raise the limit of file sizes (ulimit -f, LimitFSIZE=)"
     return "look at the disk (dmesg), or move the spool with KMQ_SPOOL"
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container's user without an entry
-        return str(os.geteuid())

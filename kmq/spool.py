@@ -15,10 +15,12 @@ import os
 import re
 import stat
 import sys
+from calendar import timegm
 from dataclasses import dataclass
-from time import gmtime, strftime
+from time import gmtime, strftime, strptime
 from typing import TYPE_CHECKING, Final
 
+from .access import GROUP
 from .durable import FILES, Files, sync_directory
 from .errors import NoPermission, SpoolError, spool_error
 
@@ -39,6 +41,7 @@ __all__ = [
     "Spool",
     "default_path",
     "is_partition",
+    "made_at",
     "make",
     "make_directory",
     "measure",
@@ -51,7 +54,6 @@ __all__ = [
 ]
 
 SYSTEM_SPOOL: Final = "/var/spool/kmq"
-GROUP: Final = "kmq"
 MODE_SPOOL: Final = 0o2770
 NEW_PREFIX: Final = ".new-"
 GONE_PREFIX: Final = ".gone-"
@@ -146,12 +148,21 @@ def make(spool: Spool, *, files: Files = FILES) -> None:
     """
     if os.path.isdir(spool.path):
         return
-    group = _group(spool.path) if os.geteuid() == 0 else None
     try:
+        _check_place(spool.path)
+        group = _group(spool.path) if os.geteuid() == 0 else None
         _make_own_parents(spool.path, files)
         _make_spool(spool.path, group, files)
     except OSError as error:
         raise spool_error(error, "make the spool", spool.path) from error
+
+
+def _check_place(path: str) -> None:
+    # Before the group: whoever makes one, and then meets this, has mended the wrong thing first.
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    if not _is_own(path):
+        os.stat(os.path.dirname(path))
 
 
 def _group(path: str) -> int:
@@ -241,6 +252,18 @@ def new_partition_name(now: float, token: str) -> str:
     '20261123T204501Z-4f2a91c3'
     """
     return f"{strftime('%Y%m%dT%H%M%SZ', gmtime(now))}-{token}"
+
+
+def made_at(name: str) -> float | None:
+    """Return when the partition `name` was made, in seconds since the epoch; None where its digits are no date.
+
+    >>> made_at("20261123T204501Z-4f2a91c3")
+    1795466701.0
+    """
+    try:
+        return float(timegm(strptime(name.partition("-")[0], "%Y%m%dT%H%M%SZ")))
+    except ValueError:
+        return None
 
 
 def partitions(spool: Spool) -> list[str]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Announcer", "GateAnnouncer"]
 
 _REJECTED_EVERY_S: Final = 60.0
+_BURST_S: Final = 1.0
+_KEY_EVERY_S: Final = 300.0
+_STEADY_S: Final = 10.0
 
 
 class GateAnnouncer:
@@ -30,23 +33,30 @@ class GateAnnouncer:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._outage = Outage()
-        self._state = GateState.OPEN
+        self._open_since: float | None = None
+        self._said: tuple[GateState, str] | None = None
 
     def look(self, gate: Gate, waiting: int, now: float) -> None:
         """Compare with what was said last; `waiting` commands are held up."""
         if gate.state is GateState.OPEN or gate.cause is None:
-            self._say_recovered(now)
+            self._look_at_open(now)
             return
+        self._open_since = None
         worth_a_line = self._outage.failed(now)
-        if worth_a_line or gate.state is not self._state:
-            self._state = gate.state
+        what = gate.state, gate.cause.code
+        if worth_a_line or (gate.state is GateState.BLOCKED and what != self._said):
+            self._said = what
             self._say_trouble(gate.cause, waiting, max(0.0, gate.next_try_at() - now))
 
-    def _say_recovered(self, now: float) -> None:
-        lasted_s = self._outage.recovered(now)
-        self._state = GateState.OPEN
-        if lasted_s is not None:
-            self._log.info("api-recovered", "api takes commands again", lasted_s=lasted_s)
+    def _look_at_open(self, now: float) -> None:
+        # An API that flaps is one outage: it is over when it has been for a while.
+        if self._open_since is None:
+            self._open_since = now
+        if now - self._open_since >= _STEADY_S:
+            lasted_s = self._outage.recovered(self._open_since)
+            self._said = None
+            if lasted_s is not None:
+                self._log.info("api-recovered", "api takes commands again", lasted_s=lasted_s)
 
     def _say_trouble(self, cause: Outcome, waiting: int, retry_in_s: float) -> None:
         what = (
@@ -60,7 +70,7 @@ class GateAnnouncer:
             "waiting": waiting,
             "retry_in_s": retry_in_s,
         }
-        if self._state is GateState.BLOCKED:
+        if self._said is not None and self._said[0] is GateState.BLOCKED:
             advice = advice_for(cause)
             message = f"{what}: {{reason}}; nothing is lost; mend: {{mend}}"
             self._log.error(
@@ -79,19 +89,28 @@ class Announcer:
         self._keeping = Outage()
         self._checkpoint = Outage()
         self._rejected_said: Counter[str] = Counter()
+        self._rejected_due: float | None = None
         self._rejected_said_at = float("-inf")
+        self._keys_said = 0
+        self._keys_said_at = float("-inf")
 
     def event(self, event: Event) -> None:
         """Say a fact from below as it comes: those are rare, and each told once by whoever found it."""
-        detail = event.detail or event.code.replace("-", " ")
+        what = event.code.replace("-", " ")
+        message = f"{what}: {{detail}}" if event.detail else what
         self._log.report(
-            event.code, "{detail}", detail=detail, partition=event.partition, offset=event.offset
+            event.code,
+            message,
+            detail=event.detail or None,
+            partition=event.partition,
+            offset=event.offset,
         )
 
-    def look(self, dispatcher: Dispatcher, now: float) -> None:
-        """Compare with what was said last, and say what changed."""
-        self._gate.look(dispatcher.gate, dispatcher.waiting, now)
+    def look(self, dispatcher: Dispatcher, waiting: int, now: float) -> None:
+        """Compare with what was said last, and say what changed; `waiting` commands are in the spool."""
+        self._gate.look(dispatcher.gate, waiting, now)
         self._look_at_rejected(dispatcher, now)
+        self._look_at_keys(dispatcher.gate.own_keys_refused, now)
         self._trouble(self._keeping, "rejected-failed", dispatcher.keep_error, now)
 
     def checkpoint(self, error: OSError | None, now: float) -> None:
@@ -100,10 +119,14 @@ class Announcer:
 
     def _look_at_rejected(self, dispatcher: Dispatcher, now: float) -> None:
         new = dispatcher.figures.rejected - self._rejected_said
-        if not new or now - self._rejected_said_at < _REJECTED_EVERY_S:
+        if not new:
+            return
+        if self._rejected_due is None:  # a little later, so that a burst is told with its count
+            self._rejected_due = max(now + _BURST_S, self._rejected_said_at + _REJECTED_EVERY_S)
+        if now < self._rejected_due:
             return
         self._rejected_said = Counter(dispatcher.figures.rejected)
-        self._rejected_said_at = now
+        self._rejected_due, self._rejected_said_at = None, now
         for reason, count in sorted(new.items()):
             self._log.warning(
                 "command-rejected",
@@ -111,6 +134,16 @@ class Announcer:
                 reason=reason,
                 count=count,
             )
+
+    def _look_at_keys(self, refused: int, now: float) -> None:
+        if refused == self._keys_said or now - self._keys_said_at < _KEY_EVERY_S:
+            return
+        self._log.error(
+            "key-refused",
+            "the API refuses the key of an app (Client(api_key=...)): its commands wait, all others go on",
+            answers=refused - self._keys_said,
+        )
+        self._keys_said, self._keys_said_at = refused, now
 
     def _trouble(self, outage: Outage, event: str, error: OSError | None, now: float) -> None:
         if error is None:

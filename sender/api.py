@@ -200,11 +200,11 @@ def _is_success(status: int) -> bool:
 
 def _verdict(status: int) -> Verdict:
     # 304 answers a conditional request, which we never make; the vendor's SDKs count it as success and so do we.
-    if _is_success(status) or status == 304:  # noqa: PLR2004
+    if _is_success(status) or status == 304:  # noqa: PLR2004 - statuses are known by their numbers
         return Verdict.DELIVERED
-    if 300 <= status < 400 or status in _WRONG_SETTINGS:  # noqa: PLR2004
+    if 300 <= status < 400 or status in _WRONG_SETTINGS:  # noqa: PLR2004 - statuses are known by their numbers
         return Verdict.BLOCKED
-    if 400 <= status < 500 and status not in _WORTH_A_RETRY:  # noqa: PLR2004
+    if 400 <= status < 500 and status not in _WORTH_A_RETRY:  # noqa: PLR2004 - statuses are known by their numbers
         return Verdict.REJECTED
     return Verdict.RETRY
 

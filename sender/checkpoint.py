@@ -118,7 +118,14 @@ def save(spool: Spool, offsets: Mapping[str, int], *, files: Files = FILES) -> N
     outlives its data skips what the next boot appends there. Raises OSError where the disk refuses (the checkpoint
     before is then still in force), ValueError for offsets that no `load` would believe.
     """
+    _clear_the_place(spool.checkpoint, files)
     replace(spool.checkpoint, form(offsets), sync=True, keep=spool.checkpoint_old, files=files)
+
+
+def _clear_the_place(path: str, files: Files) -> None:
+    # No file can take a directory's place. It is none of ours and may hold something: it is put aside, not removed.
+    if os.path.isdir(path) and not os.path.islink(path):
+        files.rename(path, f"{path}.bad")
 
 
 def form(offsets: Mapping[str, int]) -> bytes:

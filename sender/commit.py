@@ -61,14 +61,19 @@ class Committer:
         self._files = files
         self._reserve = Reserve(spool, files=files)
         self._full = False
+        self._removed: set[str] = set()
         existing = set(partitions(spool))
         # A partition's name is never used again, so that the entry of one that is gone can go too.
         self.durable = {name: offset for name, offset in offsets.items() if name in existing}
         self._written = dict(offsets)
 
+    def done(self) -> dict[str, int]:
+        """Return the low-water mark of each partition in which reading has begun, as it stands now."""
+        return {**self._reader.positions(), **self._dispatcher.low_water()}
+
     def marks(self) -> dict[str, int]:
-        """Return the low-water mark of each partition, as it stands in memory."""
-        return {**self.durable, **self._reader.positions(), **self._dispatcher.low_water()}
+        """Return what a checkpoint of now says: for what was not looked at yet, what the last one said."""
+        return {**self.durable, **self.done()}
 
     def commit(self) -> None:
         """Make durable what was appended, and the marks. Raises OSError; the next call then tries again."""
@@ -79,7 +84,8 @@ class Committer:
         if marks != self._written:
             self._with_room(lambda: self._save(marks), marks)
             self._written = dict(marks)
-        self.durable = marks
+        # To make room for it, a partition may have been removed that it still names.
+        self.durable = {name: mark for name, mark in marks.items() if name not in self._removed}
         self._reader.covered(marks)
 
     def keep(self, batch: Sequence[New]) -> None:
@@ -89,15 +95,14 @@ class Committer:
     def retain(self, *, urgent: bool = False) -> None:
         """Let retention remove what the last durable checkpoint covers.
 
-        An offset out of an old checkpoint counts only once the reader has found that it fits its
-        partition.
+        An offset of an earlier sender's checkpoint may not fit, and everything is sent again: it covers
+        nothing before the low-water mark has come up to it.
         """
-        placed = self._reader.positions()
-        believed = {
-            name: mark for name, mark in self.durable.items() if mark <= placed.get(name, -1)
-        }
+        done = self.done()
+        believed = {name: mark for name, mark in self.durable.items() if mark <= done.get(name, -1)}
         for name in self._retention.apply(believed, urgent=urgent):
             self._reader.forget(name)
+            self._removed.add(name)
             self.durable.pop(name, None)
         if not urgent:
             self._reserve.set_aside()
@@ -116,7 +121,7 @@ class Committer:
             self._say_full()
             self._write_at_any_price(write, marks, error)
         else:
-            self._full = False
+            self._say_room_again()
 
     def _write_at_any_price(
         self, write: Callable[[], object], marks: Mapping[str, int] | None, full: OSError
@@ -144,7 +149,12 @@ class Committer:
         while self._retention.last_resort(marks):
             yield
 
+    def _say_room_again(self) -> None:
+        if self._full:
+            self._full = False
+            self._report(Event("room-again"))
+
     def _say_full(self) -> None:
         if not self._full:
             self._full = True
-            self._report(Event("disk-full", detail="no room left: what was delivered goes at once"))
+            self._report(Event("disk-full", detail="what was delivered goes at once"))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from kmq import __version__, locks
 from kmq import spool as places
 from kmq.clock import CLOCK, Clock
-from kmq.durable import FILES, Files
+from kmq.durable import FILES, Files, bears_name
 from kmq.errors import SpoolError, spool_error
 from kmq.spool import measure
 
@@ -68,6 +68,7 @@ class End(enum.Enum):
     STOPPED = "a signal asked for it"
     DRAINED = "all that was there at the start is done"
     DRAIN_TIMEOUT = "the time for draining is over"
+    LOCK_LOST = "the spool or its sender.lock was moved or removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +96,23 @@ def hold(spool: Spool, *, files: Files = FILES) -> int:
     except OSError as error:
         raise spool_error(error, "make", spool.sender_lock) from error
     lock = locks.take(spool.sender_lock)
-    if isinstance(lock, locks.Denied):
+    if lock is locks.Denied.HELD:
         raise AnotherSender
+    if isinstance(lock, locks.Denied):
+        raise SpoolError(
+            f"{spool.sender_lock} is no file: move it away, and start the sender again",
+            path=spool.sender_lock,
+        )
     return lock
 
 
 class Daemon:
-    """Sends a spool that the caller holds, through `sink`, until it is told to stop."""
+    """Sends a spool through `sink` until it is told to stop; `lock` is what `hold` returned for it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it runs on, and what is handed in to be testable
         self,
         plan: Plan,
+        lock: int,
         sink: Sink,
         log: Log,
         *,
@@ -148,6 +155,9 @@ class Daemon:
         self._signal: int | None = None
         self._status_asked = False
         self._crowded: set[str] = set()
+        self._waiting = 0
+        self._lock = lock
+        self._holds = True
         self._commit = _Every(_COMMIT_EVERY_S)
         # With a short age, as in a test or on a small disk, there is no sense in looking seldom.
         self._retain = _Every(min(_RETAIN_EVERY_S, max(0.2, plan.limits.age_s / 10)))
@@ -172,7 +182,10 @@ class Daemon:
         began = self._clock.monotonic()
         while (end := self._ended(began)) is None:
             self._turn()
-        self._finish(end)
+        if end is End.LOCK_LOST:
+            self._give_way()
+        else:
+            self._finish(end)
         return end
 
     # The loop
@@ -188,7 +201,7 @@ class Daemon:
         self._snapshots.read(read)
         self._exchange(self._wait_s(full=few))
         now = self._clock.monotonic()
-        self._announcer.look(self._dispatcher, now)
+        self._announcer.look(self._dispatcher, self._waiting, now)
         if self._commit.due(now):
             self._write(now)
         if self._retain.due(now):
@@ -224,10 +237,12 @@ class Daemon:
     def _ended(self, began: float) -> End | None:
         if self._signal is not None:
             return End.STOPPED
+        if not self._holds:
+            return End.LOCK_LOST
         now = self._clock.monotonic()
         if self._drain is None or not self._drain_look.due(now):
             return None
-        left = self._drain.left(self._committer.marks())
+        left = self._drain.left(self._committer.done())
         if not left:
             return End.DRAINED
         if self._plan.drain_timeout_s is not None and now - began >= self._plan.drain_timeout_s:
@@ -245,13 +260,26 @@ class Daemon:
     # Durability
 
     def _write(self, now: float) -> None:
+        self._holds = self._still_holds()
+        if not self._holds:
+            return
+        self._committed(now)
+        self._save_status()
+
+    def _committed(self, now: float) -> bool:
         try:
             self._committer.commit()
         except OSError as error:
             self._announcer.checkpoint(self._explained(error), now)
-        else:
-            self._announcer.checkpoint(None, now)
-        self._save_status()
+            return False
+        self._announcer.checkpoint(None, now)
+        return True
+
+    def _still_holds(self) -> bool:
+        try:
+            return bears_name(self._lock, self._plan.spool.sender_lock)
+        except OSError:
+            return True  # that it cannot be looked at says nothing
 
     def _explained(self, error: OSError) -> SpoolError:
         return spool_error(error, "write the checkpoint", self._plan.spool.checkpoint)
@@ -265,9 +293,10 @@ class Daemon:
             self._committer.retain(urgent=nearly_full)
 
     def _save_status(self, ended: str | None = None) -> None:
-        snapshot = self._snapshots.take(
-            self._dispatcher, self._committer.marks(), self._reader.ends(), ended
-        )
+        ends, positions = self._reader.ends(), self._reader.positions()
+        unread = sum(max(0, end - positions.get(name, 0)) for name, end in ends.items())
+        self._waiting = self._dispatcher.waiting + round(self._snapshots.commands_in(unread))
+        snapshot = self._snapshots.take(self._dispatcher, self._committer.marks(), ends, ended)
         with contextlib.suppress(
             OSError
         ):  # on a full disk the last figures stay, and the log says so
@@ -286,6 +315,17 @@ class Daemon:
 
     # The end
 
+    def _give_way(self) -> None:
+        """End without a checkpoint: another sender may hold this spool by now."""
+        self._log.error(
+            "lock-lost",
+            "{spool} or its sender.lock was moved or removed: ending, so that a new sender can begin",
+            spool=self._plan.spool.path,
+        )
+        self._sink.close()
+        self._reader.close()
+        self._rejected.close()
+
     def _finish(self, end: End) -> None:
         self._log.info(
             "sender-stopping", f"stopping: {end.value}", in_flight=self._dispatcher.in_flight
@@ -295,15 +335,13 @@ class Daemon:
         while not self._dispatcher.settled() and self._clock.monotonic() < until:
             self._exchange(min(_IDLE_S, self._dispatcher.next_due_s() or _IDLE_S))
         self._sink.close()
-        now = self._clock.monotonic()
-        try:
-            self._committer.commit()
-        except OSError as error:
-            self._announcer.checkpoint(self._explained(error), now)
+        saved = self._committed(self._clock.monotonic())
+        if saved:
+            self._remove()  # a sender that only ever drains has no other moment for it
         self._save_status(ended=self._how(end))
-        self._log_status(
-            "sender-stopped", "stopped", sent_again_at_next_start=self._dispatcher.beyond()
-        )
+        # Without a checkpoint it is more: all since the last one, which the log has said.
+        sent_again = self._dispatcher.beyond() + self._dispatcher.in_flight if saved else "more"
+        self._log_status("sender-stopped", "stopped", sent_again_at_next_start=sent_again)
         self._reader.close()
         self._rejected.close()
 
@@ -321,7 +359,7 @@ class Daemon:
             retried=figures.retried,
             rejected=figures.rejected.total(),
             in_flight=self._dispatcher.in_flight,
-            waiting=self._dispatcher.waiting,
+            waiting=self._waiting,
             state=self._dispatcher.gate.state.value,
             **fields,
         )

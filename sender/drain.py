@@ -5,12 +5,13 @@ Owns the targets. Pure but for one look at the spool. Knows nothing about sendin
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Final
 
 from kmq import locks
 from kmq.durable import open_regular
-from kmq.errors import SpoolError
+from kmq.errors import SpoolError, spool_error
 from kmq.spool import partitions, segment_path, segment_starts, writer_lock
 
 if TYPE_CHECKING:
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["Drain"]
 
 _CHUNK: Final = 1 << 16
+_NO_SEGMENT: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENOENT})
 
 
 class Drain:
     """Knows up to which offset each partition must be delivered or rejected, as the spool stands when it is made.
+
+    Raises `SpoolError` if one cannot be looked into: nobody could tell whether it is drained.
 
     That is the last newline; or the end, in a partition that nobody holds, since its torn tail will
     be rejected.
@@ -50,15 +54,30 @@ class Drain:
 
 def _target(path: str) -> int | None:
     try:
-        start = segment_starts(path)[-1]
-        fd = open_regular(segment_path(path, start), os.O_RDONLY)
-    except (OSError, IndexError):  # removed meanwhile, or without a segment: nothing to wait for
+        newest = _newest(path)
+    except (FileNotFoundError, NotADirectoryError):  # removed meanwhile: nothing to wait for
         return None
+    except OSError as error:
+        raise spool_error(error, "drain", error.filename or path) from error
+    if newest is None:
+        return None
+    start, fd = newest
     try:
         size = os.fstat(fd).st_size
         return start + (size if _is_finished(path) else _last_newline(fd, size))
     finally:
         os.close(fd)
+
+
+def _newest(path: str) -> tuple[int, int] | None:
+    """Return the start and a descriptor of the newest segment; what bears such a name and is no file is passed by."""
+    for start in reversed(segment_starts(path)):
+        try:
+            return start, open_regular(segment_path(path, start), os.O_RDONLY)
+        except OSError as error:
+            if error.errno not in _NO_SEGMENT:
+                raise
+    return None
 
 
 def _is_finished(path: str) -> bool:

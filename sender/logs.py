@@ -101,6 +101,14 @@ EVENTS: Final[Mapping[str, Kind]] = MappingProxyType(
             Level.ERROR,
             "A segment could not be synced; no checkpoint goes past its last good sync.",
         ),
+        "room-again": Kind(Level.INFO, "There is room on the disk again."),
+        "lock-lost": Kind(
+            Level.ERROR,
+            "The spool or its sender.lock was moved or removed; the sender ends at once.",
+        ),
+        "key-refused": Kind(
+            Level.ERROR, "The API refuses the key of an app; its commands wait, all others go on."
+        ),
         "disk-full": Kind(
             Level.ERROR,
             "The disk, a quota or the cap leaves no room; delivered segments go at once.",
@@ -140,6 +148,10 @@ EVENTS: Final[Mapping[str, Kind]] = MappingProxyType(
             Level.WARNING,
             "A line of a replay is no command, or the API refused it; it stays where it is.",
         ),
+        "replay-form": Kind(
+            Level.WARNING,
+            "A file of a replay is compressed, or of another encoding; what makes lines of it.",
+        ),
         "replay-unreadable": Kind(Level.ERROR, "A segment or file of a replay cannot be read."),
         "replay-done": Kind(Level.INFO, "A replay ended; what it sent."),
         # The collector.
@@ -175,7 +187,8 @@ class Log:
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        # A process may be started without stderr; Python has None for it then.
+        self._stream = stream or sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for life
         self._level = Level[level.upper()]
         self._clock = clock
         if form == "auto":

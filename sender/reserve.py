@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Reserve"]
 
-_BYTES: Final = 256 << 10
-_PLENTY: Final = 16 * _BYTES
+_MOST: Final = 256 << 10
+_LEAST: Final = 16 << 10
+_SHARE: Final = 16
+_BLOCK: Final = 4 << 10
 
 
 class Reserve:
@@ -35,13 +37,17 @@ class Reserve:
         return f"{self._spool.path}/reserve"
 
     def set_aside(self) -> None:
-        """Make it, if it is missing and there is plenty of room; without it a full disk is only mended by hand."""
+        """Make it, if it is missing: a sixteenth of the free room, 16 to 256 KiB, or none.
+
+        Without it a full disk is only mended by hand.
+        """
         if os.path.lexists(self.path):
             return
         with contextlib.suppress(OSError):
             about = os.statvfs(self._spool.path)
-            if about.f_bavail * about.f_frsize >= _PLENTY:
-                self._make()
+            size = min(_MOST, about.f_bavail * about.f_frsize // _SHARE // _BLOCK * _BLOCK)
+            if size >= _LEAST:
+                self._make(size)
 
     def give_up(self) -> bool:
         """Free its room; return whether there was any. Whoever needs it must take it at once."""
@@ -51,10 +57,10 @@ class Reserve:
             return False
         return True
 
-    def _make(self) -> None:
+    def _make(self, size: int) -> None:
         fd = create(self.path, os.O_WRONLY, files=self._files)
         try:
-            os.posix_fallocate(fd, 0, _BYTES)
+            os.posix_fallocate(fd, 0, size)
         except OSError:
             self._files.unlink(self.path)
             raise

@@ -8,8 +8,10 @@ it is called, by its name alone, so that `--help` is there at once and only what
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import traceback
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -62,6 +64,9 @@ class _Root(click.Group):
         except BrokenPipeError:
             raise  # whoever reads has seen enough; click ends quietly
         except OSError as error:
+            if _is_of_output(error):
+                why = os.strerror(error.errno or errno.EIO)
+                raise Failure(f"cannot write to standard output: {why}", Exit.INCOMPLETE) from error
             failure = spool_error(error, "use", str(error.filename or "a file"))
             raise Failure(str(failure), exit_for(failure)) from error
         except KeyboardInterrupt:
@@ -69,6 +74,14 @@ class _Root(click.Group):
         if isinstance(result, Exit):
             ctx.exit(result)
         return result
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Say whether `error` came of printing: it names no file, and click's `echo` is where it came from."""
+    places = [
+        frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    return error.filename is None and places[-1:] == ["click.utils"]
 
 
 def _epilog() -> str:

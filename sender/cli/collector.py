@@ -18,6 +18,7 @@ from sender.collector.requestfile import RequestFile
 from sender.logs import Log
 
 from .exits import Exit, Failure
+from .kinds import Amount, Whole
 from .options import HelpCommand, log_options
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ _LONGEST_S: Final = 3_600
 @click.option(
     "--keep",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(),
     default=10_000,
     show_default=True,
     help="Requests kept in memory.",
@@ -69,7 +70,7 @@ _LONGEST_S: Final = 3_600
 @click.option(
     "--fail",
     metavar="SHARE",
-    type=click.FloatRange(min=0, max=1),
+    type=Amount(most=1),
     default=0.0,
     show_default=True,
     help="Answer this share with 503.",
@@ -77,7 +78,7 @@ _LONGEST_S: Final = 3_600
 @click.option(
     "--latency",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, max=_LONGEST_S),
+    type=Amount(most=_LONGEST_S),
     default=0.0,
     show_default=True,
     help="Answer so much later.",

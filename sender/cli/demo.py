@@ -16,6 +16,7 @@ from sender.demo.show import WRITERS, Script, perform
 from sender.demo.telling import ShowFailed, Stopped, Tone
 
 from .exits import Exit, Failure
+from .kinds import Amount, Whole
 from .options import HelpCommand
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ _NAMED_AT_MOST: Final = 5
 @click.command("demo", cls=HelpCommand, epilog=_EXAMPLES)
 @click.option(
     "--seconds",
-    metavar="FLOAT",
-    type=click.FloatRange(min=1, max=3_600),
+    metavar="SECONDS",
+    type=Amount(least=1, most=3_600),
     default=20,
     show_default=True,
     help="How long it lasts, about.",
@@ -53,7 +54,7 @@ _NAMED_AT_MOST: Final = 5
 @click.option(
     "--events",
     metavar="N",
-    type=click.IntRange(min=10, max=100_000),
+    type=Whole(least=10, most=100_000),
     default=2_000,
     show_default=True,
     help=f"How many commands each of the {WRITERS} writers records.",

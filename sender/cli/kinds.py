@@ -1,23 +1,22 @@
-"""Kinds of value that options take: sizes, ages, points of time, the API's URL.
+"""Kinds of value that options take: numbers, sizes, ages, points of time.
 
 Owns how each is written and read; knows nothing about which options there are. A wrong value is a wrong usage, with the
-forms that are allowed. No message shows a URL, which may hold a password.
+forms that are allowed.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from kmq import settings
+from kmq import environment, settings
 from kmq.errors import InvalidSetting
-
-from .exits import Exit, Failure
+from kmq.rules import time_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,22 +29,91 @@ else:  # older releases of click, good enough otherwise, do not let their types 
 
 __all__ = [
     "AGE",
-    "DEFAULT_URL",
+    "CAP",
+    "RATE",
     "SIZE",
     "TIME",
-    "URL",
     "Age",
+    "Amount",
+    "Cap",
+    "Integer",
     "Size",
+    "Text",
     "Time",
-    "Url",
+    "Whole",
     "read_time",
-    "url_fault",
 ]
 
-DEFAULT_URL: Final = "https://trk.kissmetrics.io"
+_EPOCH: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
+_WHOLE: Final = re.compile(r"\d{1,18}", re.ASCII)
+_FORMS: Final = "2026-11-23T20:45Z, 2026-11-23, 2h (ago) or epoch seconds such as 1795466700"
 
-_EPOCH: Final = re.compile(r"\d+(\.\d+)?")
-_SCHEMES: Final = frozenset({"http", "https"})
+
+class Amount(Number):
+    """A number from `least` (or `above` it) to `most`; never infinite, and never what is no number."""
+
+    name = "number"
+
+    def __init__(
+        self, *, least: float = 0.0, above: bool = False, most: float | None = None
+    ) -> None:
+        self._least = least
+        self._above = above
+        self._most = most
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number = _number(value)
+        if number is None or not self._allows(number):
+            self.fail(f"{str(value)!r} is not {self._allowed()}", param, ctx)
+        return number
+
+    def _allows(self, number: float) -> bool:
+        enough = number > self._least if self._above else number >= self._least
+        return enough and (self._most is None or number <= self._most)
+
+    def _allowed(self) -> str:
+        least = (
+            f"a number above {self._least:g}" if self._above else f"a number from {self._least:g}"
+        )
+        if self._most is None:
+            return least if self._above else f"{least} up"
+        return (
+            f"{least} to {self._most:g}" if not self._above else f"{least}, at most {self._most:g}"
+        )
+
+
+class Whole(Integer):
+    """A whole number from `least` to `most`."""
+
+    name = "number"
+
+    def __init__(self, *, least: int = 1, most: int | None = None) -> None:
+        self._least = least
+        self._most = most
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number."""
+        text = str(value).strip()
+        if not _WHOLE.fullmatch(text) or not self._allows(int(text)):
+            end = "up" if self._most is None else f"to {self._most}"
+            self.fail(f"{text!r} is not a whole number from {self._least} {end}", param, ctx)
+        return int(text)
+
+    def _allows(self, number: int) -> bool:
+        return self._least <= number and (self._most is None or number <= self._most)
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 class Size(Integer):
@@ -64,6 +132,21 @@ class Size(Integer):
             return settings.size("size", text)
         except InvalidSetting as error:
             self.fail(f"{text!r} is not {error.allowed}", param, ctx)
+
+
+class Cap(Integer):
+    """The spool's cap in bytes: a size, by the same rule as the apps have it."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return bytes."""
+        try:
+            return environment.cap("the cap", str(value))
+        except InvalidSetting as error:
+            self.fail(f"{str(value)!r}: it must be {error.allowed}", param, ctx)
 
 
 class Age(Number):
@@ -110,26 +193,34 @@ def read_time(text: str, now: float) -> float:
     """Return the time that `text` names, in seconds since the epoch.
 
     A date is its midnight UTC; a date with a time of day needs a zone; an age such as `2h` counts back from `now`; a
-    number is the epoch's. Raises ValueError naming these forms.
+    number is the epoch's, from 2009 on: before there is nothing to choose, and a year is no second. Raises ValueError
+    naming these forms.
 
     >>> read_time("2026-11-23T20:45Z", 0), read_time("2h", 10_000), read_time("1234567890", 0)
     (1795466700.0, 2800.0, 1234567890.0)
     """
     text = text.strip()
     if _EPOCH.fullmatch(text):
-        return float(text)
+        return _epoch(text)
     try:
         return now - settings.age("time", text)
     except InvalidSetting:
         return _iso(text)
 
 
+def _epoch(text: str) -> float:
+    fault = time_fault(int(float(text)))
+    if fault is not None:
+        why = "before 2009" if fault.code == "too-old" else "too large, as milliseconds are"
+        raise ValueError(f"{text!r} as epoch seconds is {why}; give {_FORMS}")
+    return float(text)
+
+
 def _iso(text: str) -> float:
-    forms = "2026-11-23T20:45Z, 2026-11-23, 2h (ago) or epoch seconds"
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a time such as {forms}") from None
+        raise ValueError(f"{text!r} is not a time such as {_FORMS}") from None
     if read.tzinfo is not None:
         return read.timestamp()
     if not _is_date(text):
@@ -145,52 +236,8 @@ def _is_date(text: str) -> bool:
     return True
 
 
-class Url(Text):
-    """The API's URL; a wrong one is a wrong setting (78), not a wrong usage."""
-
-    name = "url"
-
-    def convert(
-        self, value: object, _param: click.Parameter | None, _ctx: click.Context | None
-    ) -> str:
-        """Return the URL without a slash at its end."""
-        text = str(value).strip()
-        fault = url_fault(text)
-        if fault is not None:
-            raise Failure(f"the API's URL {fault}; give one such as {DEFAULT_URL}", Exit.CONFIG)
-        return text.rstrip("/")
-
-
-def url_fault(text: str) -> str | None:
-    """Return what is wrong with `text` as the API's URL, or None. Never shows the URL: it may hold a password.
-
-    >>> url_fault("https://bob:secret@trk.example.com")
-    'holds a user or a password'
-    >>> url_fault("http://127.0.0.1:8035")
-    """
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        return "has no valid host or port"
-    if not text.isascii() or not text.isprintable() or " " in text:
-        return "holds a character that no URL has"
-    return _parts_fault(parts, port)
-
-
-def _parts_fault(parts: SplitResult, port: int | None) -> str | None:
-    if parts.scheme not in _SCHEMES:
-        return "does not begin with http:// or https://"
-    if "@" in parts.netloc:
-        return "holds a user or a password"
-    if not parts.hostname or port == 0:
-        return "has no valid host or port"
-    if parts.query or parts.fragment:
-        return "holds a query or a fragment, which is kmq's to write"
-    return None
-
-
 SIZE: Final = Size()
 AGE: Final = Age()
+CAP: Final = Cap()
 TIME: Final = Time()
-URL: Final = Url()
+RATE: Final = Amount(above=True)

@@ -19,23 +19,25 @@ from kmq.spool import Spool, default_path
 from sender.logs import FORMS, LEVELS
 
 from .exits import Exit, Failure
-from .kinds import AGE, DEFAULT_URL, SIZE, TIME, URL, Age, Size, Time, Url
+from .kinds import AGE, CAP, RATE, SIZE, TIME, Age, Amount, Size, Time, Whole
+from .urls import DEFAULT_URL, resolve_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
     "AGE",
+    "CAP",
     "DEFAULT_URL",
+    "RATE",
     "SIZE",
     "TIME",
-    "URL",
     "Age",
+    "Amount",
     "HelpCommand",
     "HelpGroup",
     "Size",
     "Time",
-    "Url",
     "api_key_file_option",
     "api_options",
     "ca_file_option",
@@ -44,6 +46,7 @@ __all__ = [
     "max_in_flight_option",
     "resolve_key",
     "resolve_spool",
+    "resolve_url",
     "spool_option",
     "timeout_option",
     "transport_option",
@@ -93,7 +96,6 @@ spool_option = click.option(
 url_option = click.option(
     "--url",
     metavar="URL",
-    type=URL,
     default=DEFAULT_URL,
     envvar="KMQ_URL",
     show_envvar=True,
@@ -109,7 +111,7 @@ api_key_file_option = click.option(
 )
 transport_option = click.option(
     "--transport",
-    type=click.Choice(["auto", "requests", "curl"]),
+    type=click.Choice(["auto", "requests", "curl"], case_sensitive=False),
     default="auto",
     envvar="KMQ_TRANSPORT",
     show_envvar=True,
@@ -119,7 +121,7 @@ transport_option = click.option(
 max_in_flight_option = click.option(
     "--max-in-flight",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(),
     default=32,
     envvar="KMQ_MAX_IN_FLIGHT",
     show_envvar=True,
@@ -129,7 +131,7 @@ max_in_flight_option = click.option(
 timeout_option = click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True, max=3600),
+    type=Amount(above=True, most=3600),
     default=20.0,
     envvar="KMQ_TIMEOUT",
     show_envvar=True,
@@ -152,7 +154,7 @@ json_option = click.option(
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 _log_format_option = click.option(
     "--log-format",
-    type=click.Choice(FORMS),
+    type=click.Choice(FORMS, case_sensitive=False),
     default="auto",
     envvar="KMQ_LOG_FORMAT",
     show_envvar=True,
@@ -161,7 +163,7 @@ _log_format_option = click.option(
 )
 _log_level_option = click.option(
     "--log-level",
-    type=click.Choice(LEVELS),
+    type=click.Choice(LEVELS, case_sensitive=False),
     default="info",
     envvar="KMQ_LOG_LEVEL",
     show_envvar=True,
@@ -245,12 +247,14 @@ def _key_in(path: str) -> str:
             return file.read(MAX_KEY_BYTES).decode("ascii", "replace")
     except PermissionError as error:
         raise NoPermission(
-            f"the API key's file {path} may not be read: give its group to the sender's user",
+            f"cannot read the API key's file {path}: {error.strerror}; chgrp kmq {path}; chmod 640 {path}",
             path=path,
             code=error.errno or errno.EACCES,
         ) from error
     except OSError as error:
-        raise Failure(f"the API key's file {path}: {error.strerror}", Exit.CONFIG) from error
+        raise Failure(
+            f"cannot read the API key's file {path}: {error.strerror}", Exit.CONFIG
+        ) from error
 
 
 def _checked(text: str, source: str) -> str:

@@ -25,7 +25,7 @@ from sender.transport.choose import make_sink
 from sender.transport.settings import TransportSettings
 
 from .exits import Exit, Failure
-from .kinds import AGE, TIME, Text
+from .kinds import AGE, TIME, Text, Whole
 from .options import (
     HelpCommand,
     HelpGroup,
@@ -34,10 +34,11 @@ from .options import (
     json_option,
     resolve_key,
     resolve_spool,
+    resolve_url,
     spool_option,
     url_option,
 )
-from .rejected_text import listed_json, listed_table, shown_json
+from .rejected_text import listed_json, listed_table, shown_json, why_it_stays
 from .text import plural
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def rejected_command() -> None:
 @click.option(
     "--limit",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=Whole(),
     default=50,
     show_default=True,
     help="At most so many.",
@@ -166,7 +167,7 @@ def resend_command(  # noqa: PLR0913 - one for each option
         raise click.UsageError("name either IDs or --all")
     if ids and (reason or since is not None):
         raise click.UsageError("--reason and --since choose among --all, not among IDs")
-    store = _store(spool)
+    store, url = _store(spool), resolve_url(url)
     chosen = _matching(store, reason, since) if all_ else _found(store, ids)
     key = resolve_key(os.environ, api_key_file)
     agent = f"kmq-sender/{__version__}"
@@ -233,7 +234,9 @@ def _resend(
             monotonic=time.monotonic,
             wait=time.sleep,
             random=random.random,
-            stays=lambda one, why: click.echo(f"{one.id} stays: {why}", err=True),
+            stays=lambda one, got: click.echo(
+                f"{one.id} stays: {why_it_stays(one, got)}", err=True
+            ),
         )
         return resend.run(chosen)
 

@@ -10,6 +10,8 @@ import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from kmq.command import Unreadable, decode
+from sender.advice import advice_for
+from sender.flow import Verdict
 from sender.rejected.rejection import as_json, at_text, bearable
 
 from .text import plural, table
@@ -17,9 +19,10 @@ from .text import plural, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sender.flow import Outcome
     from sender.rejected import Rejection
 
-__all__ = ["listed_json", "listed_table", "shown_json"]
+__all__ = ["listed_json", "listed_table", "shown_json", "why_it_stays"]
 
 _HEADER: Final = ("ID", "WHEN", "REASON", "FROM", "WHAT")
 _CLOCK: Final = slice(11, 19)
@@ -78,6 +81,35 @@ def _listed(one: Rejection) -> dict[str, object]:
         "size": one.size,
         "program": one.program,
     }
+
+
+def why_it_stays(one: Rejection, outcome: Outcome | None) -> str:
+    """Return in words why a command that was to be sent again is still on the list; None means it cannot be sent."""
+    if outcome is None:
+        return f"it cannot be sent: {_why_unsendable(one)}"
+    answer = (
+        f"the API answers {outcome.status}" if outcome.status else f"no answer ({outcome.code})"
+    )
+    if outcome.verdict is Verdict.BLOCKED:
+        advice = advice_for(outcome)
+        return f"{answer}: {advice.reason}; {advice.mend}"
+    if outcome.verdict is Verdict.REJECTED:
+        return f"{answer}: it refuses the command for what it says"
+    return f"{answer}, also when asked again; try later"
+
+
+def _why_unsendable(one: Rejection) -> str:
+    if one.reason == "torn":
+        return "its line is torn, and no call had acknowledged it"
+    if not one.is_whole:
+        return (
+            f"its line has {one.size:,} bytes, more than a line may have, and only its head is kept"
+        )
+    try:
+        decode(one.raw)
+    except Unreadable as unreadable:
+        return f"it is no command: {unreadable.rule}"
+    return one.rule or one.reason
 
 
 def shown_json(one: Rejection) -> str:

@@ -27,17 +27,18 @@ from sender.transport.choose import make_sink
 from sender.transport.settings import TransportSettings
 
 from .exits import Exit, Failure
-from .kinds import TIME
+from .kinds import RATE, TIME
 from .options import (
     HelpCommand,
     api_options,
     log_options,
     resolve_key,
     resolve_spool,
+    resolve_url,
     spool_option,
 )
 from .replay_course import Course
-from .replay_text import counted, question, result, shortfall
+from .replay_text import counted, question, result, shortfall, uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,7 +93,7 @@ class _Plan:
 @click.option(
     "--rate",
     metavar="N",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RATE,
     help="At most N commands a second.  [default: no limit]",
 )
 @click.option(
@@ -136,21 +137,17 @@ def replay_command(  # noqa: PLR0913 - click hands over each option by its name
     Each command keeps its own _t, so that what KISSmetrics already has counts once. Moves no checkpoint and may run
     beside the sender.
     """
-    plan = _Plan(
-        _pieces(sources, spool),
-        Filter(frozenset(person), event, kind, since, until),
-        url,
-        Window(max_in_flight, rate),
-    )
-    course = Course(log_format, log_level)
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--since must be before --until: nothing lies between them")
+    wanted = Filter(frozenset(person), event, kind, since, until)
+    pieces, course = _pieces(sources, spool), Course(log_format, log_level)
     if dry_run:
-        counts = tally(plan.pieces, plan.wanted, course.failed)
-        click.echo(counted(counts, plan.pieces, of_spool=not sources))
-        return Exit.OK
+        return _count(pieces, wanted, course, of_spool=not sources)
+    plan = _Plan(pieces, wanted, resolve_url(url), Window(max_in_flight, rate))
     sink = make_sink(
         transport,
         TransportSettings(
-            url=url,
+            url=plan.url,
             key=resolve_key(os.environ, api_key_file),
             timeout_s=timeout,
             ca_file=ca_file,
@@ -183,8 +180,19 @@ def _pieces(sources: Sequence[str], spool: str | None) -> list[Piece]:
         return file_pieces(sources)
     except Missing as missing:
         raise Failure(f"there is no {click.format_filename(missing.path)}", Exit.NO_INPUT) from None
+    except PermissionError as error:
+        where = click.format_filename(error.filename)
+        raise Failure(f"cannot list {where}: {error.strerror}", Exit.NO_PERMISSION) from error
     except OSError as error:
         raise spool_error(error, "list", str(error.filename)) from error
+
+
+def _count(pieces: Sequence[Piece], wanted: Filter, course: Course, *, of_spool: bool) -> Exit:
+    counts = tally(pieces, wanted, course.failed)
+    click.echo(counted(counts, pieces, of_spool=of_spool))
+    for source, words in counts.hints.items():
+        click.echo(f"{source}: {words}", err=True)
+    return _unless_short(uncounted(course.failures), course)
 
 
 def _total(plan: _Plan, course: Course) -> int | None:
@@ -207,12 +215,16 @@ def _run(replay: Replay, course: Course, total: int | None) -> Exit:
         replay.run(lambda: bool(caught), course.look)
     course.ended(replay)
     click.echo(result(replay.delivered, replay.rejected, time.monotonic() - began))
-    missing = shortfall(
-        replay.rejected, course.failures, caught[0] if caught else None, done=replay.done
+    stopped_by = caught[0] if caught else None
+    return _unless_short(
+        shortfall(replay.rejected, course.failures, stopped_by, done=replay.done), course
     )
-    if missing is not None:
-        raise Failure(missing, Exit.INCOMPLETE)
-    return Exit.OK
+
+
+def _unless_short(missing: str | None, course: Course) -> Exit:
+    if missing is None:
+        return Exit.OK
+    raise Failure(missing, Exit.NO_PERMISSION if course.forbidden else Exit.INCOMPLETE)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import click
 
 from sender.announcer import GateAnnouncer
 from sender.logs import Log
+from sender.replay.heads import hint
 from sender.replay.source import describe
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _MOST_NAMED: Final = 100
 
 
 class Course:
-    """Tells how a replay goes. `failures` counts what could not be read.
+    """Tells how a replay goes. `failures` counts what could not be read, `forbidden` what of it this user may not.
 
     `clock` gives seconds that never step.
     """
@@ -42,6 +43,7 @@ class Course:
     ) -> None:
         self.on_terminal = sys.stderr.isatty()
         self.failures = 0
+        self.forbidden = 0
         self._log = Log(log_format, log_level, stream=_stderr(over_bar=self.on_terminal))
         self._clock = clock
         self._named = 0
@@ -81,6 +83,9 @@ class Course:
 
     def passed(self, new: New) -> None:
         """Name a line that is no command, or a command that the API refused for what it says."""
+        words = hint(new.raw) if new.offset == 0 else None
+        if words is not None:
+            self._log.warning("replay-form", "{source}: {hint}", source=new.partition, hint=words)
         if self._may_name():
             self._log.warning(
                 "replay-passed",
@@ -94,6 +99,7 @@ class Course:
     def failed(self, piece: Piece, error: OSError) -> None:
         """Name a piece that cannot be read."""
         self.failures += 1
+        self.forbidden += isinstance(error, PermissionError)
         if self._may_name():
             self._log.error(
                 "replay-unreadable",

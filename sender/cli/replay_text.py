@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from .text import count, duration, moment, plural
+from kmq.spool import made_at
+
+from .text import count, duration, moment, plural, signal_name, zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from sender.replay.source import Piece
     from sender.replay.tally import Tally
 
-__all__ = ["counted", "question", "result", "shortfall"]
+__all__ = ["counted", "question", "result", "shortfall", "uncounted"]
 
 _KINDS: Final = ("record", "set", "alias")
 _EVENTS_SHOWN: Final = 2
@@ -48,8 +50,17 @@ def _places(counts: Tally, pieces: Sequence[Piece], of_spool: bool) -> str:  # n
         if counts.commands
         else ""
     )
-    oldest = min((piece.modified for piece in pieces), default=None)
+    oldest = min(map(_begun, pieces), default=None)
     return places if oldest is None else f"{places} (retention reaches back to {moment(oldest)})"
+
+
+def _begun(piece: Piece) -> float:
+    """Return since when there are commands in a segment, as far as is known.
+
+    A partition is made for its first command, and its name says when. Where that one is gone, it is before the last.
+    """
+    made = made_at(piece.name) if piece.start == 0 else None
+    return piece.modified if made is None else made
 
 
 def _by_kind(counts: Tally) -> Iterator[str]:
@@ -75,12 +86,18 @@ def _by_hour(counts: Tally) -> Iterator[str]:
     hours = sorted(counts.hours.items())
     before = counts.commands - sum(number for _, number in hours[-_HOURS_SHOWN:])
     width = max(len(count(number)) for number in (before, *counts.hours.values()))
+    rows = [(_hour(hour), number) for hour, number in hours[-_HOURS_SHOWN:]]
     if before:
-        yield f"  {'before':16}  {count(before):>{width}}"
-    for hour, number in hours[-_HOURS_SHOWN:]:
-        # With the year: a replay may hold what was back-dated, and a backup is old.
-        local = time.strftime("%Y-%m-%d %H:%M", time.localtime(hour))
-        yield f"  {local:16}  {count(number):>{width}}"
+        rows.insert(0, ("before", before))
+    label = max(len(words) for words, _ in rows)
+    for words, number in rows:
+        yield f"  {words:{label}}  {count(number):>{width}}"
+
+
+def _hour(at: int) -> str:
+    # With the year: a replay may hold what was back-dated, and a backup is old.
+    local = time.localtime(at)
+    return f"{time.strftime('%Y-%m-%d %H:%M', local)} {zone(local)}"
 
 
 def _printable(name: str) -> str:
@@ -111,14 +128,28 @@ def shortfall(rejected: int, failures: int, stopped_by: int | None, *, done: boo
     reasons = []
     if not done:
         reasons.append(
-            f"stopped by signal {stopped_by} before the end (the same again goes on: what was sent counts once)"
+            f"stopped by {signal_name(stopped_by)} before the end (run it again: it begins anew, and what was sent "
+            "counts once)"
         )
     if rejected:
         verb = "was refused or is" if rejected == 1 else "were refused or are"
         reasons.append(f"{plural(rejected, 'line')} {verb} no command")
     if failures:
-        reasons.append(f"{plural(failures, 'file')} could not be read")
+        reasons.append(_unread(failures))
     return f"not all was delivered: {'; '.join(reasons)}" if reasons else None
+
+
+def uncounted(failures: int) -> str | None:
+    """Return why not all was counted, or None if all was.
+
+    >>> uncounted(1)
+    'not all was counted: 1 file could not be read'
+    """
+    return f"not all was counted: {_unread(failures)}" if failures else None
+
+
+def _unread(failures: int) -> str:
+    return f"{plural(failures, 'file')} could not be read"
 
 
 def _are(number: int) -> str:

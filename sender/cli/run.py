@@ -22,12 +22,16 @@ from sender.transport.settings import TransportSettings
 from .exits import Exit, Failure
 from .options import (
     AGE,
+    CAP,
+    RATE,
     SIZE,
+    Amount,
     HelpCommand,
     api_options,
     log_options,
     resolve_key,
     resolve_spool,
+    resolve_url,
     spool_option,
 )
 
@@ -40,14 +44,20 @@ __all__ = ["run_command"]
 _EXAMPLES: Final = """
 Examples:
   kmq-sender run
-  kmq-sender run --drain --drain-timeout 60     # cron, tests, end of a batch job
+  kmq-sender run --drain --drain-timeout 60     # cron, end of a batch job
   KMQ_URL=http://127.0.0.1:8035 kmq-sender run  # to a local collector
 
-Signals: TERM or INT finish what is in flight (10 s at most), checkpoint, exit 0;
-a second one ends at once (130 or 143). USR1 logs the status.
+Signals: TERM or INT finish what is in flight (10 s at most), write the
+checkpoint, exit 0; a second one ends at once (130 or 143).
+USR1 logs the status.
 """
 
-_EXITS: Final = {End.STOPPED: Exit.OK, End.DRAINED: Exit.OK, End.DRAIN_TIMEOUT: Exit.TEMPORARY}
+_EXITS: Final = {
+    End.STOPPED: Exit.OK,
+    End.DRAINED: Exit.OK,
+    End.DRAIN_TIMEOUT: Exit.TEMPORARY,
+    End.LOCK_LOST: Exit.CANNOT_CREATE,
+}
 
 
 @click.command("run", cls=HelpCommand, epilog=_EXAMPLES)
@@ -56,7 +66,7 @@ _EXITS: Final = {End.STOPPED: Exit.OK, End.DRAINED: Exit.OK, End.DRAIN_TIMEOUT: 
 @click.option(
     "--rate",
     metavar="N",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RATE,
     envvar="KMQ_RATE",
     show_envvar=True,
     help="At most N requests a second.  [default: no limit]",
@@ -84,7 +94,7 @@ _EXITS: Final = {End.STOPPED: Exit.OK, End.DRAINED: Exit.OK, End.DRAIN_TIMEOUT: 
 @click.option(
     "--max-spool",
     metavar="SIZE",
-    type=SIZE,
+    type=CAP,
     default="4GiB",
     envvar="KMQ_MAX_SPOOL",
     show_envvar=True,
@@ -99,7 +109,7 @@ _EXITS: Final = {End.STOPPED: Exit.OK, End.DRAINED: Exit.OK, End.DRAIN_TIMEOUT: 
 @click.option(
     "--drain-timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Amount(),
     help="With --drain: give up after this long, exit 75, lose nothing.",
 )
 @log_options
@@ -127,7 +137,7 @@ def run_command(  # noqa: PLR0913 - click hands over each option by its name
     """
     if drain_timeout is not None and not drain:
         raise click.UsageError("--drain-timeout needs --drain")
-    where = resolve_spool(spool)
+    where, url = resolve_spool(spool), resolve_url(url)
     chosen = resolve(transport)
     sink = make_sink(
         chosen,
@@ -162,7 +172,7 @@ def _sent(plan: Plan, sink: Sink, log: Log) -> Exit:
             Exit.TEMPORARY,
         ) from None
     try:
-        return _EXITS[Daemon(plan, sink, log).run()]
+        return _EXITS[Daemon(plan, lock, sink, log).run()]
     finally:
         os.close(lock)
 

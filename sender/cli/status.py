@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from kmq import settings
+from kmq import environment
 from kmq.environment import DEFAULT_MAX_SPOOL
 from kmq.spool import Spool, default_path
 from sender import status
 from sender.status.survey import survey
 
-from .exits import Exit
+from .exits import Exit, Failure, exit_for
 from .options import HelpCommand, json_option, resolve_spool, spool_option
 from .status_json import as_json as json_of
 from .status_text import Shown, page
+from .text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sender.status.survey import Survey
 
 __all__ = ["status_command"]
 
@@ -52,12 +55,20 @@ def status_command(*, spool: str | None, as_json: bool, partitions: bool) -> Exi
     else:
         shown = Shown(max_bytes, named=_is_named(where, os.environ), all_partitions=partitions)
         click.echo(page(found, shown))
-    return Exit.OK
+    return _unless_unreadable(found)
+
+
+def _unless_unreadable(found: Survey) -> Exit:
+    if not found.unreadable:
+        return Exit.OK
+    first = next(iter(found.unreadable.values()))
+    many = plural(len(found.unreadable), "partition")
+    raise Failure(f"{many} counted nowhere above: {first}", exit_for(first))
 
 
 def _max_bytes(environ: Mapping[str, str]) -> int:
     text = environ.get("KMQ_MAX_SPOOL")
-    return settings.size("KMQ_MAX_SPOOL", text) if text else DEFAULT_MAX_SPOOL
+    return environment.cap("KMQ_MAX_SPOOL", text) if text else DEFAULT_MAX_SPOOL
 
 
 def _is_named(spool: Spool, environ: Mapping[str, str]) -> bool:

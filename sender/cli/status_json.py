@@ -1,7 +1,7 @@
 """The status for programs: keys that are stable within a major version.
 
 Owns the keys and their units: moments in RFC 3339 UTC, durations in seconds, sizes in bytes. Pure. Every key is always
-there; what only a sender knows is null where none ever ran.
+there; what only a sender knows is null where none ever ran, and what stands in a partition that cannot be read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def as_json(survey: Survey, max_bytes: int) -> str:
         "lag": asdict(survey.lag),
         **_figures(sender),
         "rejected_kept": survey.rejected_kept,
-        "partitions": [_partition(one, sender) for one in survey.partitions],
+        "partitions": _partitions(survey),
         "gateway": None,
         "at": at_text(survey.at),
     }
@@ -124,6 +124,18 @@ def _rate(last: Snapshot, *, current: bool) -> dict[str, object]:
 def _last_error(last: Snapshot) -> dict[str, object] | None:
     error = last.last_error
     return None if error is None else {**asdict(error), "at": at_text(error.at)}
+
+
+def _partitions(survey: Survey) -> list[dict[str, object]]:
+    told = {one.name: _partition(one, survey.sender) for one in survey.partitions}
+    untold = {name: _unreadable(name) for name in survey.unreadable}
+    return [one for _, one in sorted((told | untold).items())]
+
+
+def _unreadable(name: str) -> dict[str, object]:
+    keys = ("writer", "segments", "bytes", "checkpoint", "end", "lag", "rate_in")
+    lag = dict.fromkeys(("commands", "bytes", "seconds", "exact"))
+    return {"name": name, **dict.fromkeys(keys), "lag": lag}
 
 
 def _partition(one: PartitionSurvey, sender: SenderSurvey) -> dict[str, object]:

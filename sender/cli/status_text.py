@@ -7,6 +7,7 @@ be mended is said with the command that mends it; and as long as nothing is lost
 from __future__ import annotations
 
 import shlex
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from kmq.spool import SYSTEM_SPOOL
 from sender.status.survey import FRESH_S
 
 from .status_json import state_of
-from .text import count, duration, milliseconds, moment, plural, size, table
+from .text import count, duration, milliseconds, moment, plural, signal_name, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,9 @@ _COLOURS: Final = {"SENDING": "green", "RETRYING": "yellow", "BLOCKED": "red", "
 _HEADER: Final = ("PARTITION", "WRITER", "SEGMENTS", "SIZE", "WAITING", "BYTES", "OLDEST", "IN")
 _NUMBERS: Final = frozenset({2, 3, 4, 5, 6, 7})
 _INDENT: Final = " " * 11
+_WIDTH: Final = 80
 _MOST_ROWS: Final = 40
+_NO_WORD: Final = "killed, ended at once by a second signal, or a power cut"
 _TENTHS_BELOW: Final = 10
 
 
@@ -46,7 +49,7 @@ class Shown:
 def page(survey: Survey, shown: Shown) -> str:
     """Return the whole page."""
     blocks = ["\n".join(_lines(survey, shown))]
-    if survey.partitions:
+    if survey.partitions or survey.unreadable:
         blocks.append(_partitions(survey, shown))
     if survey.rejected_kept:
         command = f"kmq-sender rejected list{_option(survey, shown)}"
@@ -109,9 +112,10 @@ def _ended(last: Snapshot | None) -> str:
         return "none ever ran here"
     seen = f"last seen {moment(last.at)} as kmq-sender[{last.pid}]"
     if last.ended is None:
-        return f"{seen}, ended by signal 9 or a power cut"  # what else leaves no word
-    by = "ended by" if last.ended.startswith("signal") else "ended:"
-    return f"{seen}, {by} {last.ended}"
+        return f"{seen}, {_NO_WORD}"
+    how, _, number = last.ended.partition(" ")
+    stopped = how == "signal"
+    return f"{seen}, {f'stopped by {signal_name(number)}' if stopped else f'ended: {last.ended}'}"
 
 
 def _start(survey: Survey, shown: Shown) -> str:
@@ -149,7 +153,14 @@ def _state(survey: Survey) -> Iterator[str]:
     if last.blocked is not None:
         yield _line("state", f"{styled} for {_blocked(last, last.blocked, survey.at)}{stale}")
         yield f"{_INDENT}{_nothing_lost(survey.lag)}{_next_probe(last.blocked, age_s)}"
-        yield f"{_INDENT}mend: {last.blocked.advice}"
+        yield from textwrap.wrap(
+            f"mend: {last.blocked.advice}",
+            _WIDTH,
+            initial_indent=_INDENT,
+            subsequent_indent=f"{_INDENT}      ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
         return
     yield _line("state", f"{styled}{stale}")
     if state == "RETRYING":
@@ -209,6 +220,7 @@ def _partitions(survey: Survey, shown: Shown) -> str:
         listed, rest = survey.partitions, []
     current = survey.sender.current
     rows = [_row(one, current=current) for one in listed]
+    rows = sorted(rows + [_unreadable(name) for name in survey.unreadable])
     if rest:
         rows.append(_rest(rest))
     return table(_HEADER, rows, right=_NUMBERS)
@@ -235,6 +247,10 @@ def _row(one: PartitionSurvey, *, current: bool) -> list[str]:
         duration(lag.seconds) if lag.commands else "",
         _per_second(one.rate_in) if current and one.rate_in is not None else "",
     ]
+
+
+def _unreadable(name: str) -> list[str]:
+    return [name, "unreadable", *[""] * (len(_HEADER) - 2)]
 
 
 def _rest(rest: list[PartitionSurvey]) -> list[str]:

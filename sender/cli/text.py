@@ -6,13 +6,24 @@ are pure. For programs there is `--json`: seconds, bytes and RFC 3339, never the
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-__all__ = ["count", "duration", "milliseconds", "moment", "plural", "size", "table"]
+__all__ = [
+    "count",
+    "duration",
+    "milliseconds",
+    "moment",
+    "plural",
+    "signal_name",
+    "size",
+    "table",
+    "zone",
+]
 
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
@@ -85,9 +96,26 @@ def milliseconds(seconds: float) -> str:
 
 
 def moment(at: float) -> str:
-    """Return a point of time, seconds since the epoch, in the local time of whoever looks: `24 Nov 08:13`."""
+    """Return a point of time, seconds since the epoch, in the local time of whoever looks: `24 Nov 08:13 CET`."""
     local = time.localtime(at)
-    return f"{local.tm_mday} {time.strftime('%b %H:%M', local)}"
+    return f"{local.tm_mday} {time.strftime('%b %H:%M', local)} {zone(local)}"
+
+
+def zone(local: time.struct_time) -> str:
+    """Return how the zone of a local time is called, else how far it is from UTC."""
+    return local.tm_zone or time.strftime("%z", local)
+
+
+def signal_name(number: object) -> str:
+    """Return a signal as one types it, without its prefix; what has no name is shown by its number.
+
+    >>> signal_name(15), signal_name("2"), signal_name(999)
+    ('TERM', 'INT', 'signal 999')
+    """
+    try:
+        return signal.Signals(int(str(number))).name.removeprefix("SIG")
+    except ValueError:
+        return f"signal {number}"
 
 
 def table(

@@ -6,11 +6,14 @@ Owns the options, the words and the exit code. What is checked, and what counts 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import time
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from kmq.access import GROUP, group_name
 from sender.verify import verify
 
 from .exits import Exit
@@ -18,6 +21,8 @@ from .options import HelpCommand, json_option, resolve_spool, spool_option
 from .text import duration, plural, size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sender.verify import Finding, Report
     from sender.verify.findings import CheckpointState
 
@@ -44,17 +49,22 @@ Example:
 )
 def verify_command(*, spool: str | None, as_json: bool, offline: bool) -> Exit:
     """Read the whole spool and check it: whole lines, strict JSON, valid commands, offsets without gaps, a checkpoint
-    that lies on a line's start and within the data, modes and owners. Changes nothing. Exit 65 if something is damaged.
+    that lies on a line's start and within the data, modes and owners. Changes nothing. Exit 65 if something is damaged,
+    77 if nothing is, as far as this user may read.
     """  # noqa: D205 - one paragraph of help, as click prints it
     began = time.monotonic()
     place = resolve_spool(spool, must_exist=True)
     report = verify(place, offline=offline)
     seconds = time.monotonic() - began
-    click.echo(_json(place.path, report, seconds) if as_json else _text(report, seconds))
-    return Exit.OK if report.is_sound else Exit.DATA
+    click.echo(
+        _json(place.path, report, seconds) if as_json else _text(place.path, report, seconds)
+    )
+    if report.damages:
+        return Exit.DATA
+    return Exit.NO_PERMISSION if report.unreadable else Exit.OK
 
 
-def _text(report: Report, seconds: float) -> str:
+def _text(path: str, report: Report, seconds: float) -> str:
     what = ", ".join(
         (
             plural(report.partitions, "partition"),
@@ -73,7 +83,19 @@ def _text(report: Report, seconds: float) -> str:
     if report.held:
         lines.append(f"in use, and so checked as it stood: {', '.join(report.held)}")
     lines.append(_verdict(report))
+    lines.extend(_mending(path, {finding.code for finding in report.findings}))
     return "\n".join(lines)
+
+
+def _mending(path: str, codes: set[str]) -> Iterator[str]:
+    """Yield the lines of docs/operating.md that mend modes and groups."""
+    if not codes & {"mode", "group"}:
+        return
+    place, gid = shlex.quote(path), os.stat(path).st_gid
+    yield "mend modes and groups as root:"
+    yield f"  chgrp -R {group_name(gid) if gid else GROUP} {place}"
+    yield f"  find {place} -type d -exec chmod 2770 {{}} +"
+    yield f"  find {place} -type f -exec chmod 660 {{}} +"
 
 
 def _finding(finding: Finding) -> str:
@@ -92,12 +114,22 @@ def _checkpoint(state: CheckpointState) -> str:
 
 
 def _verdict(report: Report) -> str:
-    torn = f"{plural(report.torn, 'torn line')} that no call had acknowledged"
+    also = []
+    if report.torn:
+        also.append(f"{plural(report.torn, 'torn line')} that no call had acknowledged")
+    if report.kept:
+        also.append(f"{plural(report.kept, 'line')} kept in rejected/")
     if report.is_sound:
-        return f"sound, with {torn}" if report.torn else "sound"
-    return f"damaged in {plural(report.damages, 'place')}" + (
-        f", and {torn}" if report.torn else ""
-    )
+        return f"sound, with {' and '.join(also)}" if also else "sound"
+    return ", and ".join([*_faults(report), *also])
+
+
+def _faults(report: Report) -> Iterator[str]:
+    if report.damages:
+        yield f"damaged in {plural(report.damages, 'place')}"
+    if report.unreadable:
+        sure = "" if report.damages else "sound as far as it could be read; "
+        yield f"{sure}{plural(report.unreadable, 'place')} unreadable for this user"
 
 
 def _json(path: str, report: Report, seconds: float) -> str:
@@ -112,6 +144,8 @@ def _json(path: str, report: Report, seconds: float) -> str:
         "seconds": round(seconds, 3),
         "torn": report.torn,
         "damages": report.damages,
+        "kept": report.kept,
+        "unreadable": report.unreadable,
         "findings": [_json_finding(finding) for finding in report.findings],
         "unlisted": report.unlisted,
         "checkpoint": {

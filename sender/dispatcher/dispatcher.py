@@ -29,6 +29,8 @@ from .track import Track
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from kmq.command import Command
+
 __all__ = ["Dispatcher", "Window"]
 
 MAX_BEYOND: Final = 100_000
@@ -129,13 +131,8 @@ class Dispatcher:
 
     def offer(self, lines: Iterable[Line]) -> None:
         """Take in lines, in the order in which they stand in their partitions."""
-        now = self._clock.monotonic()
-        count = 0
         for line in lines:
             self._take_in(line)
-            count += 1
-        if count:
-            self.figures.into.add(count, now)
 
     def turn(self, wait_s: float) -> int:
         """Send what may go, wait at most `wait_s` seconds for answers, settle those that came; return how many did."""
@@ -189,15 +186,23 @@ class Dispatcher:
         self._tracks[line.position.partition].add(entry)
         self._waiting_lines += 1
         self._waiting_bytes += len(line.raw)
+        if not line.raw and line.fault is None:
+            self.figures.events["blank-line"] += 1
+            self._end_part(
+                entry
+            )  # an empty line says nothing, and keeping it would cost 250 times its size
+            return
         if line.fault is not None:
             self._reject(entry, line.fault, _FAULTS[line.fault])
             return
         try:
-            entry.person = decode(line.raw).person
+            self._take_in_command(entry, decode(line.raw))
         except Unreadable as unreadable:
             self._take_in_unreadable(entry, unreadable)
-        else:
-            self._lanes.add(entry)
+
+    def _take_in_command(self, entry: Entry, command: Command) -> None:
+        entry.person, entry.own_key = command.person, command.key is not None
+        self._lanes.add(entry)
 
     def _take_in_unreadable(self, entry: Entry, unreadable: Unreadable) -> None:
         intact = salvage(entry.raw)
@@ -207,10 +212,9 @@ class Dispatcher:
         # What stands before the intact command is kept; both must end before the mark may pass the line.
         entry.open_parts = 2
         self._reject_head(entry, entry.raw[:intact])
-        entry.raw = entry.raw[intact:]
+        entry.raw, entry.cut_off = entry.raw[intact:], intact
         self._waiting_bytes -= intact
-        entry.person = decode(entry.raw).person
-        self._lanes.add(entry)
+        self._take_in_command(entry, decode(entry.raw))
 
     def _chosen(self) -> list[Delivery]:
         now = self._clock.monotonic()
@@ -238,7 +242,7 @@ class Dispatcher:
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         now = self._clock.monotonic()
         outage = not self._is_open() and self.gate.met_by_all()
-        sent = Sent(entry.ticket, entry.person, entry.window)
+        sent = Sent(entry.ticket, entry.person, entry.window, entry.own_key)
         verdict = self.gate.judge(sent, outcome, now, len(self._in_flight))
         if outcome.status is not None:
             self.figures.answered(now - entry.sent_at)
@@ -293,7 +297,7 @@ class Dispatcher:
             entry.raw,
             rule=rule,
             partition=entry.position.partition,
-            offset=entry.position.start,
+            offset=entry.position.start + entry.cut_off,
             end=entry.position.end,
             status=outcome.status if outcome else None,
             said=outcome.said if outcome else "",

@@ -65,7 +65,6 @@ class Figures:
         self.rejected: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self.last_error: LastError | None = None
-        self.into = Rate()
         self.out = Rate()
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
 

@@ -9,6 +9,8 @@ between, or all that was in flight), and at once when an answer says that the se
 not the data (*blocked*). Closed, one command goes at a time, as a probe, with a delay that doubles;
 a window that failed together counts once. A delivery opens it.
 
+What an app's own key meets says nothing of the others either: a refusal of that key holds up only what bears it.
+
 Two guards keep one fault from becoming a loss for all. The same refusal (4xx) for 20 answers in a
 row, for several people, is a fault of the API or of the settings: nothing more is rejected. And
 what one single command meets says nothing of the others: while only one has failed, one that was
@@ -31,6 +33,8 @@ __all__ = ["Gate", "GateState", "Sent"]
 
 _FAILING_CLOSES: Final = 5
 _SAME_REFUSAL_BLOCKS: Final = 20
+_TOO_MANY: Final = 429
+_KEY_REFUSED: Final = frozenset({401, 403})
 
 
 class GateState(enum.Enum):
@@ -48,6 +52,7 @@ class Sent:
     ticket: int
     person: str
     window: int
+    own_key: bool = False
 
 
 class Gate:
@@ -64,7 +69,9 @@ class Gate:
         self._random = random
         self._failures = 0
         self._not_before = 0.0
-        self._asked_to_wait_until = 0.0
+        self._pause_until = 0.0
+        self.own_keys_refused = 0
+        """How many answers refused a key that came with its command."""
         self._failing: set[int] = set()
         self._refusal: int | None = None
         self._refused: list[str] = []
@@ -80,22 +87,23 @@ class Gate:
             return outcome.verdict
         if outcome.verdict is Verdict.REJECTED:
             return self._judge_refusal(sent, outcome, now, in_flight)
-        self._refused.clear()
+        if sent.own_key and outcome.status in _KEY_REFUSED:
+            self.own_keys_refused += 1
+            return Verdict.RETRY
         self._fail(sent, outcome, now, in_flight)
         return outcome.verdict
 
     def may_send(self, ticket: int, now: float, in_flight: int) -> bool:
         """Say whether the command `ticket` may go now."""
-        if now < self._asked_to_wait_until:
-            return False
         if self.state is GateState.OPEN:
             return True
-        return in_flight == 0 and (now >= self._not_before or self._says_nothing_of(ticket))
+        if in_flight or now < self._pause_until:
+            return False
+        return now >= self._not_before or self._says_nothing_of(ticket)
 
     def next_try_at(self) -> float:
         """When the next probe is due, on the clock of the caller; 0 while everything may go."""
-        closed = 0.0 if self.state is GateState.OPEN else self._not_before
-        return max(closed, self._asked_to_wait_until)
+        return 0.0 if self.state is GateState.OPEN else max(self._not_before, self._pause_until)
 
     def met_by_all(self) -> bool:
         """Say whether more than one command has failed since the last delivery."""
@@ -115,34 +123,40 @@ class Gate:
         return Verdict.BLOCKED
 
     def _open(self, now: float) -> None:
+        if now < self._pause_until:
+            return  # it was under way when the API asked for a pause
         if self.state is not GateState.OPEN:
             self._enter(GateState.OPEN, now)
             self.window += 1
         self.cause = None
+        self._not_before = 0.0
         self._failures = 0
         self._failing.clear()
         self._refused.clear()
 
     def _fail(self, sent: Sent, outcome: Outcome, now: float, in_flight: int) -> None:
         self._failing.add(sent.ticket)
-        self._asked_to_wait_until = max(
-            self._asked_to_wait_until, now + (outcome.retry_after_s or 0.0)
-        )
         if self.state is GateState.OPEN and not self._closes(outcome, in_flight):
             return
         self._enter(
             GateState.BLOCKED if outcome.verdict is Verdict.BLOCKED else GateState.RETRYING, now
         )
         self.cause = outcome
+        asked_for = now + (outcome.retry_after_s or 0.0)
+        if outcome.status == _TOO_MANY:
+            self._pause_until = max(self._pause_until, asked_for)
+        self._not_before = max(self._not_before, asked_for)
         if sent.window == self.window:
             # The first of its window: the others that failed with it tell nothing new.
             self._failures += 1
             self.window += 1
-            self._not_before = now + delay_s(self._failures, self._random())
+            delayed_until = now + delay_s(self._failures, self._random())
+            self._not_before = max(self._not_before, delayed_until)
 
     def _closes(self, outcome: Outcome, in_flight: int) -> bool:
         return (
             outcome.verdict is Verdict.BLOCKED
+            or (outcome.status == _TOO_MANY and outcome.retry_after_s is not None)
             or in_flight == 0
             or len(self._failing) >= _FAILING_CLOSES
         )

@@ -27,7 +27,7 @@ class Entry:
     """A command between reading and its end: where it lies, its line, and how its tries went.
 
     `open_parts` counts what must still end before it is done: itself, and what was cut off before
-    it (a block of zeros that is to be kept in `rejected/`).
+    it (a block of zeros that is to be kept in `rejected/`); `cut_off` is how many bytes that was.
     """
 
     ticket: int
@@ -35,6 +35,9 @@ class Entry:
     raw: bytes
     person: str
     open_parts: int = 1
+    cut_off: int = 0
+    own_key: bool = False
+    alone: bool = False
     window: int = 0
     sent_at: float = 0.0
     due: float = 0.0
@@ -44,9 +47,9 @@ class Entry:
     failures_beside_deliveries: int = 0
 
     @property
-    def lane(self) -> tuple[str, str]:
-        """Whose turn it shares."""
-        return self.position.partition, self.person
+    def lane(self) -> tuple[str, str, int]:
+        """Whose turn it shares; its own if it is `alone`."""
+        return self.position.partition, self.person, self.ticket if self.alone else 0
 
     @property
     def done(self) -> bool:
@@ -58,7 +61,7 @@ class Lanes:
     """Commands in their lanes; the head of each is ready, delayed or away."""
 
     def __init__(self) -> None:
-        self._lanes: dict[tuple[str, str], deque[Entry]] = {}
+        self._lanes: dict[tuple[str, str, int], deque[Entry]] = {}
         self._ready: deque[Entry] = deque()
         self._delayed: list[tuple[float, int, Entry]] = []
 
@@ -106,18 +109,20 @@ class Lanes:
             del self._lanes[entry.lane]
 
     def cut(self, needed: Callable[[Entry], bool]) -> None:
-        """Drop from each lane's end what is not `needed` and not away; within a lane, what is needed comes first."""
-        heads = {entry.ticket for entry in self._ready} | {
+        """Drop what is not `needed` and not away, and let all that is needed go side by side, due now."""
+        idle = {entry.ticket for entry in self._ready} | {
             entry.ticket for _, _, entry in self._delayed
         }
-        for key, lane in list(self._lanes.items()):
-            while lane and not needed(lane[-1]) and (len(lane) > 1 or lane[-1].ticket in heads):
-                lane.pop()
-            if not lane:
-                del self._lanes[key]
-        self._ready = deque(entry for entry in self._ready if needed(entry))
-        self._delayed = [delayed for delayed in self._delayed if needed(delayed[2])]
-        heapq.heapify(self._delayed)
+        lanes, self._lanes = self._lanes, {}
+        self._ready.clear()
+        self._delayed.clear()
+        for key, lane in lanes.items():
+            if lane[0].ticket not in idle:
+                self._lanes[key] = deque([lane.popleft()])  # it is away
+            for entry in lane:
+                if needed(entry):
+                    entry.alone = True
+                    self.add(entry)
 
     def hasten(self) -> None:
         """Make all that is delayed ready now, oldest first: what held it up is over."""

@@ -188,7 +188,7 @@ class PartitionReader:
         extents = self._files.extents()
         if not extents:
             return None
-        placement = place(extents, self.offset, self._files.ends_a_line)
+        placement = place(extents, self.offset, self._files.ends_a_line, self._is_held)
         segment = self._files.open(placement.segment)
         if segment is None:
             self._rest_until = now + RETRY_S
@@ -200,6 +200,12 @@ class PartitionReader:
         self._held.start_from(placement.floor)
         self._current, self.placed = segment, True
         return segment
+
+    def _is_held(self) -> bool:
+        lock = locks.take(writer_lock(self._path))
+        if isinstance(lock, int):
+            os.close(lock)
+        return lock is locks.Denied.HELD
 
     def _given(self, lines: list[Line]) -> list[Line]:
         if not lines:

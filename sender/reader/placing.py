@@ -4,7 +4,7 @@ Pure: values in, a `Placement` out. Whether an offset is believed is decided her
 for `verify` alike.
 
 An offset fits if a line can begin there: it is a segment's start, or the byte before it is a newline, or it is a
-segment's end (a torn tail was rejected, and nobody continues it). One that does not fit is not believed, and the
+segment's end, and nobody continues it (a torn tail was rejected there). One that does not fit is not believed, and the
 partition is read from its oldest segment: twice rather than lost.
 """
 
@@ -44,10 +44,12 @@ def place(
     extents: Sequence[Extent],
     offset: int | None,
     ends_a_line: Callable[[int, int], bool],
+    continued: Callable[[], bool] = lambda: False,
 ) -> Placement:
     """Return where to begin among `extents` (not empty, in order) for the checkpoint's `offset`, None if it has none.
 
-    `ends_a_line(segment, offset)` says whether the byte before `offset` in that segment is a newline.
+    `ends_a_line(segment, offset)` says whether the byte before `offset` in that segment is a newline, `continued()`
+    whether somebody may still append to the newest one.
 
     >>> place([Extent(0, 90), Extent(90, 200)], 90, lambda segment, offset: False)
     Placement(segment=90, at=90, floor=90, problem=None)
@@ -64,15 +66,14 @@ def place(
         # read again as a whole, and what it gives lies at `floor`.
         return Placement(first.start, first.start, offset, "overlap")
     if holder.end < offset:
-        return _beyond(extents, offset)
-    if offset in (holder.start, holder.end) or ends_a_line(holder.start, offset):
+        # No line began there. It may have stood in a segment that was removed early; nothing older is left then.
+        return Placement(oldest, oldest, oldest, "offset-does-not-fit")
+    is_newest = holder is extents[-1]
+    if (
+        offset == holder.start
+        or (offset == holder.end and not is_newest)
+        or ends_a_line(holder.start, offset)
+        or (offset == holder.end and not continued())
+    ):
         return Placement(holder.start, offset, offset)
     return Placement(oldest, oldest, oldest, "offset-does-not-fit")
-
-
-def _beyond(extents: Sequence[Extent], offset: int) -> Placement:
-    # The segment that held this offset is gone, and what lies below was covered; or there never was such an offset.
-    following = next((extent.start for extent in extents if extent.start > offset), None)
-    if following is None:
-        return Placement(*(extents[0].start,) * 3, "offset-does-not-fit")
-    return Placement(following, following, following, "gap")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from kmq.command import MAX_LINE
+from kmq.command import MAX_LINE, salvage
 from kmq.durable import FILES, Files, open_regular
 from kmq.spool import segment_path
 from sender.flow import Line, Position
@@ -110,7 +110,9 @@ class SegmentReader:
         if not self.unfinished:
             return []
         if self.unfinished >= MAX_LINE:
-            return [self._too_long(self.at + self.unfinished)]
+            return [
+                self._faulty(self.at + self.unfinished, self._read(HEAD_BYTES, self.at), "too-long")
+            ]
         raw = self._read(self.unfinished, self.at)
         return [self._faulty(self.at + self.unfinished, raw, "torn")]
 
@@ -155,12 +157,13 @@ class SegmentReader:
         return self._pread(self._fd, size, offset - self.start)
 
     def _lines(self, raws: list[bytes]) -> list[Line]:
-        lines = []
+        lines: list[Line] = []
         for raw in raws:
+            if len(raw) >= MAX_LINE:
+                lines += self._too_long(self.at + len(raw) + 1)
+                continue
             start, self.at = self.at, self.at + len(raw) + 1
-            fault = "too-long" if len(raw) >= MAX_LINE else None
-            text = raw[:HEAD_BYTES] if fault else raw
-            lines.append(Line(Position(self.partition, start, self.at), text, fault))
+            lines.append(Line(Position(self.partition, start, self.at), raw))
         self.unfinished = 0
         return lines
 
@@ -176,13 +179,21 @@ class SegmentReader:
         self._scanned += newline or len(data)
         if newline:
             self.at_end = False
-            return [self._too_long(self._scanned)]
+            return self._too_long(self._scanned)
         self.unfinished = self._scanned - self.at
         self.at_end = len(data) < _SCAN_BYTES
         return []
 
-    def _too_long(self, end: int) -> Line:
-        return self._faulty(end, self._read(HEAD_BYTES, self.at), "too-long")
+    def _too_long(self, end: int) -> list[Line]:
+        # A block of zeros can be longer than any line; the command that begins behind it is whole all the same.
+        begin = max(self.at, end - MAX_LINE)
+        tail = self._read(end - 1 - begin, begin)
+        intact = salvage(tail)
+        if intact is None:
+            return [self._faulty(end, self._read(HEAD_BYTES, self.at), "too-long")]
+        head = self._faulty(begin + intact, self._read(HEAD_BYTES, self.at), "too-long")
+        self.at = end
+        return [head, Line(Position(self.partition, begin + intact, end), tail[intact:])]
 
     def _faulty(self, end: int, raw: bytes, fault: str) -> Line:
         start, self.at, self.unfinished = self.at, end, 0

@@ -71,8 +71,8 @@ def command_of(rejection: Rejection) -> Command | None:
 class Resend:
     """Sends what it is given through `sink` and takes off `store` what was delivered.
 
-    `monotonic` and `wait` are in seconds, `random` gives numbers in [0, 1), `stays` is told of each command that stays
-    and why.
+    `monotonic` and `wait` are in seconds, `random` gives numbers in [0, 1), `stays` is told of each command that stays,
+    with what came of it, or None where it cannot be sent at all.
     """
 
     def __init__(  # noqa: PLR0913 - the two seams it stands between, and what is handed in to be testable
@@ -83,7 +83,7 @@ class Resend:
         monotonic: Callable[[], float],
         wait: Callable[[float], None],
         random: Callable[[], float],
-        stays: Callable[[Rejection, str], None],
+        stays: Callable[[Rejection, Outcome | None], None],
     ) -> None:
         self._sink = sink
         self._store = store
@@ -119,7 +119,7 @@ class Resend:
                 yield _Try(rejection, command)
                 continue
             self._tally.unsendable += 1
-            self._stays(rejection, "it cannot be sent")
+            self._stays(rejection, None)
 
     def _take_in(self, source: Iterator[_Try]) -> bool:
         room = _WINDOW - len(self._waiting) - len(self._in_flight)
@@ -171,6 +171,6 @@ class Resend:
 
     def _leave(self, one: _Try, outcome: Outcome) -> None:
         self._tally.stayed += 1
-        self._stays(one.rejection, outcome.code)
+        self._stays(one.rejection, outcome)
         if outcome.verdict is Verdict.BLOCKED or not self._tally.answered:
             self._useless = True  # the others would meet the same: wrong settings, or nobody there

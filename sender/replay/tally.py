@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from .filters import Filter, command_in, fold
+from .heads import hint
 from .source import ReplaySource
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Tally:
     """Counts. `events` are by folded name, `spelled` has the first spelling of each; `hours` by their first second.
 
     `others` counts commands whose event was one too many to keep apart, `unreadable` lines that are no command.
+    `hints` say of files whose first line is none what their form is.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -47,6 +49,7 @@ class Tally:
     partitions: Counter[str] = field(default_factory=Counter)
     pieces: set[tuple[str, int]] = field(default_factory=set)
     unreadable: int = 0
+    hints: dict[str, str] = field(default_factory=dict)
 
     @property
     def commands(self) -> int:
@@ -94,11 +97,18 @@ def tally(
 def _count(counted: Tally, line: Line, wanted: Filter, places: _Pieces) -> None:
     command = command_in(line)
     if command is None:
-        counted.unreadable += 1
+        _pass(counted, line)
     elif wanted.matches(command):
         counted.add(command)
         counted.partitions[line.position.partition] += 1
         counted.pieces.add(places.of(line))
+
+
+def _pass(counted: Tally, line: Line) -> None:
+    counted.unreadable += 1
+    words = hint(line.raw) if line.position.start == 0 else None
+    if words is not None:
+        counted.hints[line.position.partition] = words
 
 
 class _Pieces:

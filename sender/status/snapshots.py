@@ -6,7 +6,7 @@ Owns the translation, and the rate of each partition. Knows nothing about the fi
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from kmq import __version__
 from kmq.clock import CLOCK, Clock
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Snapshots"]
 
 _HALF, _NEARLY_ALL = 0.5, 0.99
+_USUAL_LINE: Final = 100.0
 
 
 class Snapshots:
@@ -40,13 +41,21 @@ class Snapshots:
         self._clock = clock
         self._started = clock.wall()
         self._behind = Behind(clock.wall, self._modified)
-        self._into: dict[str, Rate] = {}
+        self._ends: dict[str, int] = {}
+        self._grown: dict[str, Rate] = {}
+        self._lines_read = 0
+        self._bytes_read = 0
 
     def read(self, lines: Iterable[Line]) -> None:
-        """Count lines that were read, for the rate of their partitions."""
-        now = self._clock.monotonic()
+        """Take in lines that were read: their mean length tells how many are in so many bytes."""
         for line in lines:
-            self._into.setdefault(line.position.partition, Rate()).add(1, now)
+            self._lines_read += 1
+            self._bytes_read += line.position.end - line.position.start
+
+    def commands_in(self, n_bytes: float) -> float:
+        """Return about how many commands so many bytes of the spool hold."""
+        mean = self._bytes_read / self._lines_read if self._lines_read else _USUAL_LINE
+        return n_bytes / mean
 
     def take(
         self,
@@ -58,6 +67,8 @@ class Snapshots:
         """Return the sender as it is now, given the low-water mark and the end of every partition."""
         now = self._clock.monotonic()
         figures = dispatcher.figures
+        self._grow(ends, now)
+        rates_in = self._rates(now)
         return Snapshot(
             at=self._clock.wall(),
             pid=os.getpid(),
@@ -70,14 +81,12 @@ class Snapshots:
             totals=Totals(
                 figures.delivered, figures.retried, figures.rejected.total(), self._started
             ),
-            rate=status.Rate(
-                figures.into.per_second(now), figures.out.per_second(now), figures.window_s
-            ),
+            rate=status.Rate(sum(rates_in.values()), figures.out.per_second(now), figures.window_s),
             latency=Latency(figures.latency(_HALF), figures.latency(_NEARLY_ALL)),
             blocked=self._blocked(dispatcher, now),
             last_error=_last_error(dispatcher),
             behind=self._behind.look(marks, ends),
-            rates_in=self._rates(now),
+            rates_in=rates_in,
             ended=ended,
         )
 
@@ -94,10 +103,17 @@ class Snapshots:
             next_probe_s=max(0.0, gate.next_try_at() - now),
         )
 
+    def _grow(self, ends: Mapping[str, int], now: float) -> None:
+        for name, end in ends.items():
+            grown = end - self._ends.get(name, end)
+            if grown > 0:
+                self._grown.setdefault(name, Rate()).add(grown, now)
+        self._ends = dict(ends)
+
     def _rates(self, now: float) -> dict[str, float]:
-        rates = {name: rate.per_second(now) for name, rate in self._into.items()}
-        self._into = {name: rate for name, rate in self._into.items() if not rate.idle(now)}
-        return {name: rate for name, rate in rates.items() if rate}
+        self._grown = {name: rate for name, rate in self._grown.items() if not rate.idle(now)}
+        rates = {name: rate.per_second(now) for name, rate in self._grown.items()}
+        return {name: self.commands_in(rate) for name, rate in rates.items() if rate}
 
     def _modified(self, partition: str) -> float | None:
         path = self._spool.partition(partition)

@@ -9,17 +9,16 @@ Invariant: what is counted is what a sender that starts now would send, by the s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from calendar import timegm
-from dataclasses import dataclass
-from time import strptime
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kmq import locks
 from kmq.durable import open_regular
 from kmq.errors import SpoolError, spool_error
-from kmq.spool import measure, partitions, segment_path, segment_starts, writer_lock
+from kmq.spool import made_at, measure, partitions, segment_path, segment_starts, writer_lock
 from sender import checkpoint
 from sender.reader.placing import Extent, Placement, place
 from sender.rejected import RejectedStore
@@ -89,7 +88,10 @@ class SenderSurvey:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The spool at the moment `at` (epoch seconds); sizes in bytes. `id` is the device and inode of its directory."""
+    """The spool at the moment `at` (epoch seconds); sizes in bytes. `id` is the device and inode of its directory.
+
+    `unreadable` are the partitions of which nothing can be told, each with the reason; no figure counts them.
+    """
 
     at: float
     path: str
@@ -100,6 +102,7 @@ class Survey:
     partitions: list[PartitionSurvey]
     lag: Lag
     rejected_kept: int
+    unreadable: Mapping[str, SpoolError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ class _Found:
 def survey(spool: Spool, *, now: float, snapshot: Snapshot | None) -> Survey:
     """Look at the spool, at the moment `now` (epoch seconds), given what the sender last wrote of itself.
 
-    Raises `SpoolError` where it may not be read.
+    A partition that cannot be read is named and passed over. Raises `SpoolError` where that is the spool itself.
     """
     try:
         return _survey(spool, now, snapshot)
@@ -154,11 +157,11 @@ def survey(spool: Spool, *, now: float, snapshot: Snapshot | None) -> Survey:
 
 def _survey(spool: Spool, now: float, snapshot: Snapshot | None) -> Survey:
     offsets = checkpoint.load(spool).offsets
-    names = partitions(spool)
-    found = [one for name in names if (one := _find(spool, name, offsets.get(name))) is not None]
+    unreadable: dict[str, SpoolError] = {}
+    found = list(_readable(spool, offsets, unreadable))
     writers = {one.name: writer_lock(spool.partition(one.name)) for one in found}
     holders = holders_of([spool.sender_lock, *writers.values()])
-    counts = _count(found)
+    counts = _count(spool, found, unreadable)
     surveyed = [
         PartitionSurvey(
             name=one.name,
@@ -171,6 +174,7 @@ def _survey(spool: Spool, now: float, snapshot: Snapshot | None) -> Survey:
             rate_in=snapshot.rates_in.get(one.name) if snapshot else None,
         )
         for one in found
+        if one.name in counts
     ]
     directory, system = os.stat(spool.path), os.statvfs(spool.path)
     return Survey(
@@ -183,6 +187,7 @@ def _survey(spool: Spool, now: float, snapshot: Snapshot | None) -> Survey:
         partitions=surveyed,
         lag=_together([one.lag for one in surveyed]),
         rejected_kept=RejectedStore(spool, "status").count(),
+        unreadable=dict(sorted(unreadable.items())),
     )
 
 
@@ -229,6 +234,26 @@ def _is_fresh(snapshot: Snapshot, now: float) -> bool:
 # Partitions
 
 
+def _readable(
+    spool: Spool, offsets: Mapping[str, int], unreadable: dict[str, SpoolError]
+) -> Iterator[_Found]:
+    for name in partitions(spool):
+        found = None
+        with _telling(spool, name, unreadable):
+            found = _find(spool, name, offsets.get(name))
+        if found is not None:
+            yield found
+
+
+@contextlib.contextmanager
+def _telling(spool: Spool, name: str, unreadable: dict[str, SpoolError]) -> Iterator[None]:
+    """Note the partition `name` as unreadable where the block cannot read it."""
+    try:
+        yield
+    except OSError as error:
+        unreadable[name] = spool_error(error, "read", error.filename or spool.partition(name))
+
+
 def _find(spool: Spool, name: str, offset: int | None) -> _Found | None:
     segments = list(_segments(spool.partition(name)))
     if not segments:
@@ -264,14 +289,17 @@ def _ends_a_line(path: str, at: int) -> bool:
 # What waits
 
 
-def _count(found: Sequence[_Found]) -> dict[str, tuple[int, bool]]:
-    """Return for each partition how many commands wait, and whether that is exact."""
+def _count(
+    spool: Spool, found: Sequence[_Found], unreadable: dict[str, SpoolError]
+) -> dict[str, tuple[int, bool]]:
+    """Return for each partition how many commands wait, and whether that is exact; none for one that is unreadable."""
     left = MAX_COUNTED  # spent on small ones first, so that most are exact
     counts = {}
     for one in sorted(found, key=_Found.waiting_bytes):
         waiting = one.waiting_bytes()
         exact = waiting <= left
-        counts[one.name] = (_counted(one) if exact else _estimated(one, waiting), exact)
+        with _telling(spool, one.name, unreadable):
+            counts[one.name] = (_counted(one) if exact else _estimated(one, waiting), exact)
         left -= min(left, waiting)
     return counts
 
@@ -318,19 +346,12 @@ def _since(one: _Found, snapshot: Snapshot | None) -> float:
     """
     if snapshot is not None and one.name in snapshot.behind:
         return snapshot.behind[one.name]
-    made = _made(one.name) if one.placement.at == 0 else None
+    made = made_at(one.name) if one.placement.at == 0 else None
     if made is not None:
         return made
     if snapshot is not None:
         return snapshot.at
     return one.waiting()[0][0].modified
-
-
-def _made(name: str) -> float | None:
-    try:
-        return float(timegm(strptime(name.partition("-")[0], "%Y%m%dT%H%M%SZ")))
-    except ValueError:  # the form of a partition's name, and no date
-        return None
 
 
 def _together(lags: Sequence[Lag]) -> Lag:

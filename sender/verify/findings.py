@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_FINDINGS", "CheckpointState", "Finding", "Findings", "Report"]
+__all__ = ["MAX_FINDINGS", "MAX_KEPT", "CheckpointState", "Finding", "Findings", "Report"]
 
 MAX_FINDINGS: Final = 1000
+"""So many are listed."""
+
+MAX_KEPT: Final = 100_000
+"""So many are looked up in `rejected/` before they count as damage; of more, the rest is damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One fact about `path` (within the spool), at `offset` of its partition where it has one.
 
-    `damage` is False for what is no loss and no fault, such as a torn line: no call was told that it was written.
-    `rejected` is the id under which the line is kept in `rejected/`, `size` its bytes.
+    `damage` is False for what is no loss and no fault, such as a torn line (no call was told that it was written), or a
+    line that was rejected: found, kept and counted. `rejected` is the id under which it is kept in `rejected/`, `size`
+    its bytes.
     """
 
     code: str
@@ -46,7 +51,11 @@ class CheckpointState:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `verify` read and found. `held` names the locks that somebody else holds; None where none was tried."""
+    """What `verify` read and found. `held` names the locks that somebody else holds; None where none was tried.
+
+    `kept` counts lines that are no command and are on the list of rejected ones, `unreadable` places that this user may
+    not read.
+    """
 
     partitions: int
     segments: int
@@ -58,27 +67,31 @@ class Report:
     unlisted: int
     checkpoint: CheckpointState
     held: Sequence[str] | None
+    kept: int = 0
+    unreadable: int = 0
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing is damaged."""
-        return self.damages == 0
+        """Whether all was read, and nothing is damaged."""
+        return self.damages == 0 and self.unreadable == 0
 
 
 @dataclass(slots=True)
 class Findings:
-    """Collects, and counts what it does not keep."""
+    """Collects, and counts what it does not keep: `beyond` in all, `damages` those of them that are some."""
 
     kept: list[Finding] = field(default_factory=list)
     damages: int = 0
     torn: int = 0
-    unlisted: int = 0
+    unreadable: int = 0
+    beyond: int = 0
 
     def add(self, finding: Finding) -> None:
         """Take in a finding."""
-        self.damages += finding.damage
         self.torn += finding.code == "torn"
-        if len(self.kept) < MAX_FINDINGS:
+        self.unreadable += finding.code == "unreadable" and not finding.damage
+        if len(self.kept) < MAX_KEPT:
             self.kept.append(finding)
         else:
-            self.unlisted += 1
+            self.beyond += 1
+            self.damages += finding.damage

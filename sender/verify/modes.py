@@ -11,6 +11,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from kmq.access import group_name
 from kmq.spool import MODE_SPOOL, partitions, segment_path, segment_starts, writer_lock
 
 from .findings import Finding
@@ -50,7 +51,7 @@ def _findings(spool: Spool, places: Iterable[Place]) -> Iterator[Finding]:
     for path, expected in places:
         try:
             found = os.lstat(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             continue
         if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
             yield from _compared(os.path.relpath(path, spool.path), found, expected, group)
@@ -61,7 +62,9 @@ def _compared(path: str, found: os.stat_result, expected: int, group: int) -> It
     if mode != expected:
         yield Finding("mode", path, f"mode {mode:04o}, must be {expected:04o}")
     if found.st_gid != group:
-        yield Finding("group", path, f"group {found.st_gid}, the spool has {group}")
+        yield Finding(
+            "group", path, f"group {group_name(found.st_gid)}, the spool has {group_name(group)}"
+        )
 
 
 def _places(spool: Spool) -> Iterator[Place]:
@@ -80,7 +83,7 @@ def _places_in(path: str) -> Iterator[Place]:
     yield writer_lock(path), _FILE
     try:
         starts = segment_starts(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # told where it was to be read
         return
     for start in starts:
         yield segment_path(path, start), _FILE

@@ -33,6 +33,7 @@ __all__ = ["Counts", "check_partition"]
 
 _LINES: Final = 1000
 _BYTES: Final = 1 << 16
+_FORBIDDEN: Final = "unreadable: this user may not read it"
 _NO_SEGMENT: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 
 
@@ -56,6 +57,9 @@ def check_partition(
     try:
         starts = segment_starts(spool.partition(name))
     except FileNotFoundError:
+        return
+    except PermissionError:
+        findings.add(Finding("unreadable", name, _FORBIDDEN, damage=False, partition=name))
         return
     counts.partitions += 1
     end: int | None = None
@@ -188,6 +192,9 @@ class _Segment:
             self._add("overlap", self._start, f"{-missing:,} bytes stand before it too", -missing)
 
     def _unreadable(self, error: OSError, offset: int) -> None:
+        if isinstance(error, PermissionError):  # of this user, which is no fault of the spool
+            self._add("unreadable", offset, _FORBIDDEN, None, damage=False)
+            return
         no_file = error.errno in _NO_SEGMENT
         reason = "no regular file" if no_file else os.strerror(error.errno or errno.EIO)
         self._add("unreadable", offset, f"cannot be read: {reason}", None)

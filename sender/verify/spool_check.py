@@ -16,13 +16,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from kmq import locks
+from kmq.errors import NoPermission
 from kmq.spool import partitions, segment_path, segment_starts, writer_lock
 from sender import checkpoint
 from sender.reader.placing import Extent, place
 from sender.reader.segment_reader import SegmentReader
 from sender.rejected import RejectedStore
 
-from .findings import CheckpointState, Finding, Findings, Report
+from .findings import MAX_FINDINGS, CheckpointState, Finding, Findings, Report
 from .modes import check_modes
 from .partition_check import Counts, check_partition
 
@@ -60,17 +61,32 @@ def verify(
         state = _check_checkpoint(spool, findings, clock)
         for finding in check_modes(spool):
             findings.add(finding)
+    return _report(counts, findings, _with_ids(spool, findings.kept), state, held)
+
+
+def _report(
+    counts: Counts,
+    findings: Findings,
+    found: Sequence[Finding],
+    state: CheckpointState,
+    held: _Held | None,
+) -> Report:
+    listed = found[:MAX_FINDINGS]
+    if len(found) > len(listed):  # what is damaged goes first, where not all can be shown
+        listed = sorted(found, key=lambda one: not one.damage)[:MAX_FINDINGS]
     return Report(
         partitions=counts.partitions,
         segments=counts.segments,
         commands=counts.commands,
         bytes_read=counts.bytes_read,
         torn=findings.torn,
-        damages=findings.damages,
-        findings=_with_ids(spool, findings.kept),
-        unlisted=findings.unlisted,
+        damages=findings.damages + sum(one.damage for one in found),
+        findings=listed,
+        unlisted=findings.beyond + len(found) - len(listed),
         checkpoint=state,
         held=None if held is None else held.names,
+        kept=sum(one.rejected is not None and one.code != "torn" for one in found),
+        unreadable=findings.unreadable,
     )
 
 
@@ -84,7 +100,10 @@ class _Held:
     @contextlib.contextmanager
     def taken(self, path: str) -> Iterator[bool]:
         """Hold the lock `path` if it is free; give whether somebody else holds it."""
-        lock = locks.take(path)
+        try:
+            lock: int | locks.Denied = locks.take(path)
+        except NoPermission:  # whoever may not open it cannot be told who holds it
+            lock = locks.Denied.HELD
         if lock is locks.Denied.HELD:
             self.names.append(os.path.relpath(path, self._spool.path))
         try:
@@ -125,7 +144,7 @@ def _check_checkpoint(
 
 def _looked_at(spool: Spool) -> tuple[checkpoint.Loaded, list[Finding]]:
     loaded = checkpoint.load(spool)
-    found = [Finding("checkpoint-unreadable", "checkpoint", problem) for problem in loaded.problems]
+    found = [_problem(problem) for problem in loaded.problems]
     for name, offset in loaded.offsets.items():
         misfit = _misfit(spool, name, offset)
         if misfit is not None:
@@ -135,15 +154,22 @@ def _looked_at(spool: Spool) -> tuple[checkpoint.Loaded, list[Finding]]:
     return loaded, found
 
 
+def _problem(problem: str) -> Finding:
+    file, _, what = problem.partition(" ")
+    return Finding("checkpoint-unreadable", file, what)
+
+
 def _misfit(spool: Spool, name: str, offset: int) -> tuple[str, str, bool] | None:
     path = spool.partition(name)
     try:
-        extents = _extents(path)
+        extents = _extents(path)  # what may not be read is told where it is read
         if not extents:
             return "checkpoint-of-nothing", "is not there any more", False
         problem = place(extents, offset, _Newlines(name, path)).problem
     except FileNotFoundError:
         return "checkpoint-of-nothing", "is not there any more", False
+    except PermissionError:
+        return None
     return None if problem is None else (f"checkpoint-{problem}", _MISFITS[problem], True)
 
 
@@ -178,6 +204,10 @@ def _with_ids(spool: Spool, findings: Sequence[Finding]) -> list[Finding]:
             if rejection.place in wanted:
                 ids[rejection.place] = rejection.id
     return [
-        replace(finding, rejected=ids.get((finding.partition or "", finding.offset or 0)))
+        _with_id(finding, ids.get((finding.partition or "", finding.offset or 0)))
         for finding in findings
     ]
+
+
+def _with_id(finding: Finding, id_: str | None) -> Finding:
+    return finding if id_ is None else replace(finding, rejected=id_, damage=False)

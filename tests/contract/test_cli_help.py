@@ -84,6 +84,23 @@ def test_no_line_of_any_help_is_longer_than_88_columns() -> None:
         assert [line for line in above.splitlines() if len(line) > WIDTH] == [], path
 
 
+def test_what_stands_below_the_options_of_run_fits_80_columns() -> None:
+    """It is read on the smallest terminals there are, over a serial line."""
+    ending = help_of("run", width=80).split("\n  Examples:")[1]
+    assert [line for line in ending.splitlines() if len(line) > 80] == []
+
+
+def test_no_number_may_be_none() -> None:
+    """`nan` compares with nothing, so that whatever range it is held against lets it through."""
+    for path, command in commands(root):
+        for param in command.params:
+            if param.name in {"rate", "timeout", "drain_timeout", "fail", "latency", "seconds"}:
+                for text in ("nan", "inf", "-inf", "abc"):
+                    with pytest.raises(click.BadParameter, match="is not a number"):
+                        param.type.convert(text, param, None)
+            assert not isinstance(param.type, click.FloatRange), (path, param.name)
+
+
 def test_every_option_says_what_it_does() -> None:
     """An option without a sentence is one that somebody has to try out on live data."""
     for path, command in commands(root):

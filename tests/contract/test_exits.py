@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +18,7 @@ from sender.cli.exits import MEANINGS, Exit, Failure, exit_for, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TABLE = {
     "OK": 0,
@@ -128,3 +131,21 @@ def test_a_reader_that_went_away_is_no_error(
 ) -> None:
     """`kmq-sender rejected list | head -1` prints no traceback."""
     assert end_with(BrokenPipeError(errno.EPIPE, "Broken pipe"))[1:] == ("", "")
+
+
+def test_an_output_that_takes_nothing_is_named() -> None:
+    """It is neither the spool nor its disk that is full; and nothing is said in Python's own words."""
+    command = [sys.executable, "-m", "sender.cli", "verify", "--help"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == Exit.INCOMPLETE
+    assert done.stderr == "Error: cannot write to standard output: No space left on device\n"
+
+
+def test_a_full_output_of_a_command_is_named_too(tmp_path: Path) -> None:
+    """After it has done its work."""
+    command = [sys.executable, "-m", "sender.cli", "status", "--spool", str(tmp_path)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == Exit.INCOMPLETE
+    assert done.stderr == "Error: cannot write to standard output: No space left on device\n"

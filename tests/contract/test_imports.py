@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 # Each layer imports only what stands above it. A name that ends in a dot is a package: its modules may import each
 # other without a cycle. Names on one line stand side by side and do not know each other.
 KMQ = """
+access
 errors durable rules clock
 locks command
 spool settings arguments

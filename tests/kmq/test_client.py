@@ -277,7 +277,7 @@ def test_push_takes_the_forms_of_the_javascript_library(client: Client, spool: P
         (None, "it is no command"),
     ],
 )
-def test_push_refuses_what_only_a_browser_can_do(client: Client, command: Any, rule: str) -> None:  # noqa: ANN401
+def test_push_refuses_what_only_a_browser_can_do(client: Client, command: Any, rule: str) -> None:  # noqa: ANN401 - any value at all
     """Callbacks, clicks and forms; nothing is silently left out."""
     client.identify(BOB)
     with pytest.raises(InvalidCommand, match=rule):
@@ -334,7 +334,7 @@ def test_a_relative_spool_is_made_absolute_when_the_client_is_built(
 
 
 @pytest.mark.parametrize("path", ["", b"", "a\0b"])
-def test_a_spool_that_is_no_path_is_refused(path: Any) -> None:  # noqa: ANN401
+def test_a_spool_that_is_no_path_is_refused(path: Any) -> None:  # noqa: ANN401 - any value at all
     """The empty text would be whatever directory the app stands in."""
     with pytest.raises(InvalidSetting, match="spool"):
         Client(path)
@@ -388,6 +388,28 @@ def test_kmq_disabled_checks_and_writes_nothing(
     ]
 
 
+@pytest.mark.parametrize("given", [{"sync": "maybe"}, {"sync": 1}, {"spool": 5}, {"spool": ""}])
+def test_an_argument_that_cannot_be_is_an_invalid_setting(given: dict[str, Any]) -> None:
+    """At once, and not at the first call, by which time whoever made the client is gone."""
+    (name,) = given
+    with pytest.raises(InvalidSetting, match=f"^{name} is "):
+        Client(**given)
+
+
+def test_a_spool_that_could_not_be_opened_gets_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no command could be put, none can be missed later."""
+    monkeypatch.delenv("KMQ_SPOOL")
+    real = os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: path != SYSTEM_SPOOL and real(path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (tmp_path / "state").write_bytes(b"")
+    with pytest.raises(SpoolError):
+        Client().record("x", person=BOB)
+    assert caplog.records == []
+
+
 def test_the_own_spool_is_used_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -398,13 +420,13 @@ def test_the_own_spool_is_used_with_a_warning(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     Client().record("x", person=BOB)
     assert len(commands_in(tmp_path / "state" / "kmq" / "spool")) == 1
-    assert any("set KMQ_SPOOL for both" in r.message for r in caplog.records)
+    assert any("set KMQ_SPOOL=" in r.message for r in caplog.records)
 
 
 def test_a_spool_that_cannot_be_made_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is lost in silence: the call raises and says what to do."""
+    """Nothing is lost in silence: the call raises and says what to do, and nothing else is said of that place."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(SpoolError, match=r"cannot make the spool .*make it first: install -d"):
         Client(tmp_path / "missing" / "spool").record("x", person=BOB)
@@ -467,7 +489,7 @@ def test_close_flushes_nothing_and_closes_nothing(client: Client, spool: Path) -
 def test_close_says_where_it_cannot_save_what_was_removed(
     spool: Path,
     tmp_path: Path,
-    how: Any,  # noqa: ANN401
+    how: Any,  # noqa: ANN401 - any value at all
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Somebody removed the spool, and its parent with it."""

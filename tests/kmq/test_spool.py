@@ -151,6 +151,20 @@ def test_root_makes_no_spool_without_the_group(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("as_root")
+def test_root_is_told_of_the_path_before_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever makes the group meets the next refusal."""
+    monkeypatch.setattr(grp, "getgrnam", {}.__getitem__)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SpoolError, match="a file stands where a directory is needed"):
+        make(Spool(str(tmp_path / "file")))
+    with pytest.raises(SpoolError, match="make it first") as caught:
+        make(Spool(str(tmp_path / "mnt" / "spool")))
+    assert caught.value.errno == errno.ENOENT
+
+
 @pytest.mark.usefixtures("as_user")
 def test_a_file_in_the_spools_place_is_named(tmp_path: Path) -> None:
     """Neither removed nor mistaken for a directory; a link that leads nowhere is no directory either."""
@@ -166,8 +180,8 @@ def test_two_processes_may_make_it_at_once(tmp_path: Path, monkeypatch: pytest.M
     """The slower one takes what the faster one made, and changes nothing about it."""
     path = tmp_path / "spool"
     path.mkdir(mode=0o700)
-    answers = iter([False, True, True])
-    monkeypatch.setattr(os.path, "isdir", lambda _path: next(answers))
+    looked = iter([False])
+    monkeypatch.setattr(os.path, "isdir", lambda _path: next(looked, True))
     make(Spool(str(path)))
     assert mode_of(path) == 0o700
 

@@ -9,7 +9,7 @@ import pytest
 from kmq.command import Command, encode
 from sender.advice import advice_for
 from sender.announcer import Announcer
-from sender.dispatcher import Dispatcher, Window
+from sender.dispatcher import Dispatcher, GateState, Window
 from sender.flow import Event, Line, Outcome, Position, Verdict
 from sender.logs import Log
 from tests.support.clock import MovableClock
@@ -43,7 +43,7 @@ class Bench:
     def pass_time(self, seconds: float, *, step: float = 1.0) -> None:
         for _ in range(round(seconds / step)):
             self.dispatcher.turn(0.0)
-            self.announcer.look(self.dispatcher, self.clock.monotonic())
+            self.announcer.look(self.dispatcher, self.dispatcher.waiting, self.clock.monotonic())
             self.clock.advance(step)
 
     def offer(self, raw: bytes | None = None) -> None:
@@ -94,6 +94,41 @@ def test_blocked_says_loudly_why_and_how_to_mend_it(bench: Bench) -> None:
     )
 
 
+def test_an_api_that_flaps_is_one_outage(bench: Bench) -> None:
+    """Up for a moment, down again: that is no news, many times a second."""
+    for number in range(40):
+        bench.outcome = answered(503) if number % 2 else DELIVERED
+        bench.offer()
+        bench.pass_time(3, step=0.5)
+    bench.outcome = DELIVERED
+    bench.pass_time(60)
+    assert [line.split(":")[0] for line in bench.lines()] == [
+        "WARNING api answers 503, retrying",
+        "INFO api takes commands again",
+    ]
+
+
+def test_a_block_that_gets_another_cause_is_said_again(bench: Bench) -> None:
+    """What has to be mended is another thing now."""
+    bench.offer()
+    for status in (403, 404):
+        bench.outcome = answered(status, Verdict.BLOCKED)
+        bench.pass_time(40)
+    assert ["key" in line for line in bench.lines()] == [True, False]
+
+
+def test_an_apps_own_key_that_is_refused_is_said_and_holds_up_nobody(bench: Bench) -> None:
+    """Its commands wait; the sender's state is that of all others."""
+    bench.outcome = answered(401, Verdict.BLOCKED)
+    own = encode(Command(SECRET, 1_795_500_000, "Signed Up", key="another"))[:-1]
+    bench.offer(own)
+    bench.pass_time(60)
+    said = [line for line in bench.lines() if "key of an app" in line]
+    assert len(said) == 1
+    assert "another" not in said[0]
+    assert bench.dispatcher.gate.state is GateState.OPEN
+
+
 def test_an_outage_that_turns_into_a_block_is_said_at_once(bench: Bench) -> None:
     """The operator has to act now, not in five minutes."""
     bench.outcome = answered(503)
@@ -111,7 +146,7 @@ def test_rejected_commands_are_counted_by_reason_once_a_minute(bench: Bench) -> 
         bench.pass_time(1)
     bench.pass_time(60)
     counts = [line.rsplit("count=")[1] for line in bench.lines() if "rejected" in line]
-    assert counts == ["1", "4"]
+    assert counts == ["2", "3"]
 
 
 def test_a_reject_that_cannot_be_kept_is_said_until_it_can(bench: Bench) -> None:
@@ -138,7 +173,7 @@ def test_a_fact_from_below_is_said_with_its_place(bench: Bench) -> None:
     bench.announcer.event(Event("gap", "20261123T204501Z-4f2a91c3", 4_093, "57 bytes are missing"))
     bench.announcer.event(Event("segment-gone"))
     assert bench.lines() == [
-        "ERROR 57 bytes are missing: partition=20261123T204501Z-4f2a91c3 offset=4093",
+        "ERROR gap: 57 bytes are missing: partition=20261123T204501Z-4f2a91c3 offset=4093",
         "ERROR segment gone",
     ]
 

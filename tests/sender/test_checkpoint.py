@@ -294,3 +294,29 @@ def test_the_file_is_for_the_group_and_nobody_else(spool: Spool) -> None:
     """`status` and `replay` may run as a member of the group; names of partitions are nobody else's."""
     save(spool, {P: 1})
     assert stat.S_IMODE(os.stat(spool.checkpoint).st_mode) == 0o660
+
+
+def test_a_directory_in_its_place_is_put_aside_and_the_old_one_is_spared(tmp_path: Path) -> None:
+    """Otherwise no checkpoint could ever be written again, and every start would send everything."""
+    spool = Spool(str(tmp_path))
+    save(spool, {P: 1})
+    save(spool, {P: 2})
+    os.unlink(spool.checkpoint)
+    os.mkdir(spool.checkpoint)
+    assert load(spool).offsets == {P: 1}
+    save(spool, {P: 3})
+    assert load(spool).offsets == {P: 3}
+    assert os.path.isdir(spool.checkpoint + ".bad")
+
+
+def test_a_link_in_its_place_is_replaced_and_never_kept(tmp_path: Path) -> None:
+    """What it leads to is none of ours."""
+    spool = Spool(str(tmp_path))
+    save(spool, {P: 1})
+    save(spool, {P: 2})
+    os.rename(spool.checkpoint, str(tmp_path / "elsewhere"))
+    os.symlink("elsewhere", spool.checkpoint)
+    save(spool, {P: 3})
+    assert not os.path.islink(spool.checkpoint)
+    assert not os.path.islink(spool.checkpoint_old)
+    assert load(spool).offsets == {P: 3}

@@ -406,3 +406,40 @@ def test_a_segment_that_vanishes_before_it_was_read_is_passed_by_the_sync(
     os.unlink(partition.segment())
     bench.committer.commit()
     assert bench.reports.codes() == []
+
+
+def test_an_unbelieved_offset_removes_nothing_after_reading_went_past_it(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """What was read is not what was delivered: until a commit, only the low-water mark says what may go."""
+    name = "20261123T204501Z-4f2a91c3"
+    bench = bench_at(limits=NOTHING_STAYS, offsets={name: len(line("ann")) + 5})
+    bench.sink = HandSink()
+    bench.dispatcher._sink = bench.sink
+    partition = three_segments(bench)
+    bench.committer.durable[name] = len(line("ann")) + 5
+    bench.send()
+    assert bench.reports.codes() == ["offset-does-not-fit"]
+    bench.committer.retain(urgent=True)
+    assert len(os.listdir(partition.path)) == 4
+    assert bench.committer.durable[name] == len(line("ann")) + 5
+
+
+def test_a_partition_removed_to_make_room_leaves_the_next_checkpoint(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """The marks were taken before it was removed."""
+    disk = FullDisk(removals=0)
+    bench = bench_at(files=disk.files)
+    gone = Partition(bench.spool)
+    gone.append(line("ann"))
+    bench.send()
+    bench.committer.commit()
+    stays = Partition(bench.spool, "20261123T204501Z-90be12aa")
+    stays.append(line("bob"))
+    disk._removals = 1
+    wait_until(lambda: bench.send() == 2, what="the second partition is found and sent")
+    bench.committer.commit()
+    assert not os.path.exists(gone.path)
+    bench.committer.commit()
+    assert set(checkpoint.load(bench.spool).offsets) == {stays.name}

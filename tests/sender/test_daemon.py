@@ -57,14 +57,19 @@ class Run:
         self.sink = HandSink(answer)
         self.log = io.StringIO()
         values = {"window": Window(4), "limits": KEEP, "max_spool": 1 << 40, "drain": True} | plan
+        self.lock = hold(spool)
         self.daemon = Daemon(
             Plan(spool=spool, url="http://127.0.0.1:1", transport="requests", **values),  # type: ignore[arg-type]  # as given
+            self.lock,
             self.sink,
             Log("json", "debug", stream=self.log),
         )
 
     def run(self) -> End:
-        return self.daemon.run()
+        try:
+            return self.daemon.run()
+        finally:
+            os.close(self.lock)
 
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self.log.getvalue().splitlines()]
@@ -182,6 +187,22 @@ def test_what_a_checkpoint_covers_is_not_sent(spool: Spool) -> None:
     assert [delivery.command.person for delivery in run.sink.sent] == ["bob"]
 
 
+def test_a_drain_is_not_done_because_a_wrong_checkpoint_says_so(spool: Spool) -> None:
+    """An offset beyond the end fits nothing: all is sent, however often it is drained."""
+    partition = fill(spool, "ann", "bob")
+    checkpoint.save(spool, {partition.name: 10 * partition.end()})
+    run = Run(spool, deliver)
+    assert run.run() is End.DRAINED
+    assert len(run.sink.sent) == 2
+
+
+def test_a_spool_that_is_only_ever_drained_frees_what_was_delivered(spool: Spool) -> None:
+    """A batch host has no sender that goes on; its cap would be reached for good."""
+    partition = fill(spool, *["ann"] * 30)
+    assert Run(spool, deliver, max_spool=partition.end()).run() is End.DRAINED
+    assert not os.path.exists(partition.path)
+
+
 def test_near_the_cap_delivered_segments_go_whatever_their_age(spool: Spool) -> None:
     """What was delivered makes room for what was not."""
     partition = fill(spool, *["ann"] * 30)
@@ -196,7 +217,7 @@ def test_near_the_cap_delivered_segments_go_whatever_their_age(spool: Spool) -> 
     def look() -> None:
         nonlocal looks
         looks += 1
-        if not os.path.exists(partition.path):
+        if not os.path.exists(partition.path) and run.daemon._signal is None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     real = run.daemon._remove
@@ -205,7 +226,7 @@ def test_near_the_cap_delivered_segments_go_whatever_their_age(spool: Spool) -> 
         real()
         look()
 
-    run.daemon._remove = remove  # type: ignore[method-assign]
+    run.daemon._remove = remove  # type: ignore[method-assign]  # to look after each
     assert run.run() is End.STOPPED
     assert looks
     assert not os.path.exists(partition.path)
@@ -270,3 +291,26 @@ def test_a_hard_limit_of_open_files_that_cannot_be_raised_is_lived_with(
     fill(spool, "ann")
     run = Run(spool, deliver)
     assert run.run() is End.DRAINED
+
+
+@pytest.mark.parametrize("what", ["lock", "spool"])
+def test_a_sender_whose_spool_or_lock_was_moved_gives_way(spool: Spool, what: str) -> None:
+    """Two senders would write one checkpoint; the supervisor starts it again on what is there now."""
+    fill(spool, "ann")
+
+    def answer(_: Delivery) -> Outcome:
+        path = spool.sender_lock if what == "lock" else spool.path
+        os.rename(path, path + ".moved")
+        return DELIVERED
+
+    run = Run(spool, answer, drain=False)
+    assert run.run() is End.LOCK_LOST
+    assert "lock-lost" in run.events()
+    assert not os.path.exists(spool.checkpoint)
+
+
+def test_a_lock_that_is_no_file_is_not_another_sender(spool: Spool) -> None:
+    """The way out is another one."""
+    os.mkdir(spool.sender_lock)
+    with pytest.raises(SpoolError, match="no file"):
+        hold(spool)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kmq.errors import NoPermission
 from sender.drain import Drain
 from tests.support.spools import Partition, make_spool
 
@@ -80,6 +81,34 @@ def test_an_empty_spool_is_drained(spool: Spool) -> None:
     empty = Partition(spool, "20261123T204501Z-90be12aa")
     os.unlink(empty.segment())
     assert Drain(spool).left({partition.name: 0}) == 0
+
+
+def test_what_bears_a_segments_name_and_is_no_file_is_looked_past(spool: Spool) -> None:
+    """Behind a directory, a link or a pipe of such a name the real newest segment is waited for."""
+    partition = Partition(spool)
+    partition.append(WHOLE)
+    os.mkdir(partition.segment(1_000))
+    os.symlink("nowhere", partition.segment(2_000))
+    os.mkfifo(partition.segment(3_000))
+    assert Drain(spool).left({}) == len(WHOLE)
+
+
+def test_what_cannot_be_looked_into_is_an_error_and_not_drained(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ending with success would let a short-lived host go with its data."""
+    partition = Partition(spool)
+    partition.append(WHOLE)
+    real = os.open
+
+    def forbidden(path: str, *rest: int) -> int:
+        if path.endswith(".jsonl"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", forbidden)  # as root, no mode forbids
+    with pytest.raises(NoPermission, match=r"\.jsonl"):
+        Drain(spool)
 
 
 def test_a_lock_that_may_not_be_opened_counts_as_held(

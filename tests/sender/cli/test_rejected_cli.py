@@ -19,6 +19,8 @@ from kmq.spool import Spool
 from sender.cli import rejected as cli
 from sender.cli import root
 from sender.cli.exits import Exit
+from sender.cli.rejected_text import why_it_stays
+from sender.flow import Outcome, Verdict
 from sender.rejected import New, RejectedStore
 from tests.support.collector import collector, shared_collector  # noqa: F401 - fixtures, by name
 
@@ -309,7 +311,9 @@ def test_resend_of_what_is_refused_again_leaves_it(
     api.answer(status=400)
     result = resend(api, "--all")
     assert (result.exit_code, result.stdout) == (Exit.INCOMPLETE, "0 delivered, 1 not delivered\n")
-    assert result.stderr == "2026-11-23:1 stays: answered-400\n"
+    assert result.stderr == (
+        "2026-11-23:1 stays: the API answers 400: it refuses the command for what it says\n"
+    )
     assert left(spool) == ["2026-11-23:1"]
 
 
@@ -335,6 +339,43 @@ def test_what_cannot_be_sent_is_counted_and_stays(
     result = resend(api, "--all")
     assert (result.exit_code, result.stdout) == (Exit.INCOMPLETE, "1 delivered, 1 cannot be sent\n")
     assert left(spool) == ["2026-11-23:1"]
+
+
+@pytest.mark.parametrize(
+    ("one", "outcome", "said"),
+    [
+        (
+            New("answered-400", SIGNED_UP),
+            Outcome(Verdict.BLOCKED, "answered-403", 403),
+            "the API answers 403: the API key is refused; put the right key into /etc/kmq/api-key",
+        ),
+        (
+            New("answered-400", SIGNED_UP),
+            Outcome(Verdict.BLOCKED, "tls"),
+            "no answer (tls): its certificate is not trusted, or TLS fails; check the host's clock",
+        ),
+        (
+            New("answered-400", SIGNED_UP),
+            Outcome(Verdict.RETRY, "timeout"),
+            "no answer (timeout), also when asked again; try later",
+        ),
+        (New("torn", SIGNED_UP), None, "its line is torn, and no call had acknowledged it"),
+        (New("not-json", b"{not"), None, "it is no command: no JSON at character 2"),
+        (
+            New("too-long", b"x" * 1024, size=70_000),
+            None,
+            "its line has 70,000 bytes, more than a line may have, and only its head is kept",
+        ),
+    ],
+)
+def test_why_a_command_stays_is_said_in_words(
+    spool: Spool, one: New, outcome: Outcome | None, said: str
+) -> None:
+    """With the way out, where there is one."""
+    keep(spool, one)
+    kept = RejectedStore(spool, "operator").find("2026-11-23:1")
+    assert kept is not None
+    assert said in why_it_stays(kept, outcome)
 
 
 def test_an_api_that_is_not_there_is_unavailable(

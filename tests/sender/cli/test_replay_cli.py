@@ -211,13 +211,13 @@ def test_a_segment_that_is_gone_is_named_and_not_fatal(
 
 @pytest.mark.usefixtures("spool")
 def test_an_outage_is_told_and_survived(api: CollectorProcess) -> None:
-    """One line at its start, one at its end."""
+    """One line at its start; that it is over is told after a while, or by the replay's own end."""
     api.answer(status=503, count=2)
     ended = run("--max-in-flight", "1")
     assert ended.exit_code == Exit.OK
     assert ended.stdout.startswith("7 delivered")
     assert ended.stderr.count("WARNING api answers 503, retrying") == 1
-    assert ended.stderr.count("INFO api takes commands again") == 1
+    assert ended.stderr.count("INFO replay ended: delivered=7") == 1
 
 
 # Ending early
@@ -235,7 +235,7 @@ def test_a_signal_stops_it_and_it_says_what_was_sent(api: CollectorProcess, numb
         said, told = process.communicate()
     assert process.returncode == Exit.INCOMPLETE
     assert said.startswith(b"0 delivered, 0 rejected in ")
-    assert f"stopped by signal {number:d} before the end".encode() in told
+    assert f"stopped by {signal.Signals(number).name[3:]} before the end".encode() in told
     assert b"unsent=7" in told
 
 
@@ -276,13 +276,13 @@ def test_a_dry_run_counts_and_sends_nothing(api: CollectorProcess) -> None:
     assert ended.exit_code == Exit.OK
     assert ended.stdout == (
         """\
-7 commands in 2 partitions and 3 segments (retention reaches back to 23 Nov 21:51)
+7 commands in 2 partitions and 3 segments (retention reaches back to 23 Nov 21:45 CET)
   record  5   Viewed Homepage 3, Signed Up 1, 1 more
   set     1
   alias   1
 by hour
-  2017-07-14 03:00  3
-  2017-07-14 04:00  4
+  2017-07-14 03:00 CET  3
+  2017-07-14 04:00 CET  4
 nothing was sent
 """
     )
@@ -310,7 +310,7 @@ def test_a_dry_run_of_files(tmp_path: Path) -> None:
 1 command in 1 file
   set     1
 by hour
-  2017-07-14 04:00  1
+  2017-07-14 04:00 CET  1
 1 line besides that is no command
 nothing was sent
 """
@@ -349,6 +349,67 @@ def test_a_directory_that_may_not_be_listed_ends_with_77(
         ended = run("--dry-run", str(tmp_path))
     assert ended.exit_code == Exit.NO_PERMISSION
     assert str(tmp_path) in ended.stderr
+
+
+def test_a_source_that_may_not_be_read_ends_with_77(
+    api: CollectorProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root reads everything, so the system's answer is given here; what can be read is sent, or counted."""
+    (tmp_path / "x").write_bytes(LINES[0])
+    (tmp_path / "y").write_bytes(LINES[1])
+    opened = ReplaySource._descriptor
+
+    def refuse(self: ReplaySource, piece: Piece) -> int:
+        if piece.path.endswith("x"):
+            raise PermissionError(errno.EACCES, "Permission denied", piece.path)
+        return opened(self, piece)
+
+    monkeypatch.setattr(ReplaySource, "_descriptor", refuse)
+    for options, done in ((["--dry-run"], "counted"), ([], "delivered")):
+        ended = run(*options, str(tmp_path / "x"), str(tmp_path / "y"))
+        assert ended.exit_code == Exit.NO_PERMISSION
+        assert f"cannot read {tmp_path}/x: Permission denied" in ended.stderr
+        assert f"Error: not all was {done}: 1 file could not be read" in ended.stderr
+        assert ended.stdout.startswith("1 ")
+    assert api.summary()["total"] == 1
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_dry_run_does_not_fail_for_a_url() -> None:
+    """It sends nothing anywhere; what sends does fail."""
+    assert run("--dry-run", "--url", "foo").exit_code == Exit.OK
+    ended = run("--url", "foo")
+    assert ended.exit_code == Exit.CONFIG
+    assert "--url (KMQ_URL) is 'foo'" in ended.stderr
+
+
+@pytest.mark.usefixtures("spool")
+def test_a_time_from_which_nothing_is_left_is_a_wrong_usage() -> None:
+    """Swapped ends would send nothing, and look like a spool that holds nothing."""
+    for until in ("2026-11-23", "2026-11-22"):
+        ended = run("--dry-run", "--since", "2026-11-23", "--until", until)
+        assert ended.exit_code == Exit.USAGE
+        assert "--since must be before --until" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"\x1f\x8b\x08", "it is compressed: zcat FILE | kmq-sender replay -"),
+        (b"\xef\xbb\xbf", "byte order mark: tail -c +4 FILE | kmq-sender replay -"),
+        (b"\xff\xfe", "it is UTF-16: iconv -f UTF-16 -t UTF-8 FILE | kmq-sender replay -"),
+    ],
+)
+@pytest.mark.usefixtures("api")
+def test_a_file_of_another_form_is_told_with_what_makes_lines_of_it(
+    tmp_path: Path, head: bytes, said: str
+) -> None:
+    """Once for each file, whether it is sent or counted."""
+    (tmp_path / "x").write_bytes(head + LINES[0] + LINES[1])
+    for options in (["--dry-run"], []):
+        ended = run(*options, str(tmp_path / "x"))
+        assert ended.stderr.count(f"{tmp_path}/x: ") >= 1
+        assert ended.stderr.count(said) == 1
 
 
 def test_the_help_ends_in_examples() -> None:
@@ -523,7 +584,7 @@ def test_of_many_hours_the_last_are_listed() -> None:
     for hour in range(60):
         counts.add(Command("bob", AT + hour * 3_600, "x"))
     lines = counted(counts, [], of_spool=True).splitlines()
-    assert lines[3] == "  before            12"
+    assert lines[3] == "  before                12"
     assert len(lines) == 3 + 1 + 48 + 1
 
 
@@ -537,7 +598,7 @@ def test_the_words_of_the_end() -> None:
     assert result(12_408, 0, 31) == "12,408 delivered, 0 rejected in 31 s"
     assert shortfall(0, 0, None, done=True) is None
     assert shortfall(2, 2, 15, done=False) == (
-        "not all was delivered: stopped by signal 15 before the end (the same again goes on: what was sent counts "
+        "not all was delivered: stopped by TERM before the end (run it again: it begins anew, and what was sent counts "
         "once); 2 lines were refused or are no command; 2 files could not be read"
     )
 

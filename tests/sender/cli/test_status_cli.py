@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kmq import __version__
+from kmq.errors import NoPermission
 from kmq.spool import SYSTEM_SPOOL, Spool
 from sender.cli import root
 from sender.cli.exits import Exit
@@ -125,7 +126,7 @@ sender     running, kmq-sender[1423], 3 d 4 h, curl to https://trk.kissmetrics.i
 state      SENDING
 waiting    1,107 commands, 120.8 KiB, the oldest for 3.2 s
 rate       412/s in, 415/s out, 32 in flight, answer 48 ms median, 210 ms p99
-totals     1,048,576 delivered, 17 retried, 3 rejected (since 21 Nov 05:13)
+totals     1,048,576 delivered, 17 retried, 3 rejected (since 21 Nov 05:13 CET)
 last error 2 min ago: 503 from the API
 
 PARTITION                  WRITER            SEGMENTS      SIZE  WAITING      BYTES  OLDEST     IN
@@ -144,6 +145,62 @@ state      BLOCKED for 12 min: 403 from https://trk.kissmetrics.io, the API key 
            nothing is lost: 1,107 commands wait; next probe in 21 s
            mend: put the right key there
 """ in printed(with_snapshot(BLOCKED))
+
+
+def test_a_long_remedy_is_broken_to_fit_a_terminal() -> None:
+    """Not by the terminal itself, in the middle of a word."""
+    assert BLOCKED.blocked is not None
+    advice = "put the right key into /etc/kmq/api-key (or where the sender has it from), then restart the sender"
+    blocked = replace(BLOCKED.blocked, advice=advice)
+    assert (
+        "           mend: put the right key into /etc/kmq/api-key (or where the sender\n"
+        "                 has it from), then restart the sender\n"
+    ) in printed(with_snapshot(replace(BLOCKED, blocked=blocked)))
+
+
+UNREADABLE = replace(
+    SURVEY,
+    partitions=[PARTITIONS[0]],
+    unreadable={Q: NoPermission("cannot read it: chmod", path="/spool/q")},
+)
+
+
+def test_an_unreadable_partition_has_a_row_that_says_so() -> None:
+    """Beside the others, which are counted."""
+    rows = printed(UNREADABLE).split("\n\n")[1].splitlines()
+    assert rows[1].startswith(f"{P}  gunicorn[1188] ")
+    assert rows[2] == f"{Q}  unreadable"
+
+
+def test_an_unreadable_partition_has_its_keys_in_the_json() -> None:
+    """Each is null: nothing is known of it."""
+    found = json.loads(as_json(UNREADABLE, 4 * GiB))["partitions"]
+    assert set(found[0]) == set(found[1])
+    by_name = {one["name"]: one for one in found}
+    assert by_name[P]["bytes"] == 37_853_594
+    assert set(leaves(by_name[Q])) == set(leaves({**by_name[P], "writer": None}))
+    assert by_name[Q]["lag"] == dict.fromkeys(("commands", "bytes", "seconds", "exact"))
+    assert by_name[Q]["segments"] is None
+
+
+def test_with_an_unreadable_partition_it_ends_with_77(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the page; root reads everything, so the refusal is given here."""
+    os.mkdir(spool.partition(P))
+
+    def refuse(path: str) -> list[int]:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("sender.status.survey.segment_starts", refuse)
+    for arguments in ([], ["--json"]):
+        ended = run(*arguments)
+        assert ended.exit_code == Exit.NO_PERMISSION
+        assert P in ended.stdout
+        assert (
+            f"Error: 1 partition counted nowhere above: cannot read {spool.path}/{P}"
+            in ended.stderr
+        )
 
 
 def test_blocked_without_an_answer_and_with_a_probe_under_way() -> None:
@@ -166,8 +223,10 @@ def test_retrying_says_that_nothing_is_lost() -> None:
 @pytest.mark.parametrize(
     ("ended", "said"),
     [
-        (None, "ended by signal 9 or a power cut"),
-        ("signal 15", "ended by signal 15"),
+        (None, "killed, ended at once by a second signal, or a power cut"),
+        ("signal 15", "stopped by TERM"),
+        ("signal 2", "stopped by INT"),
+        ("drain timed out", "ended: drain timed out"),
         ("drained", "ended: drained"),
     ],
 )
@@ -177,7 +236,7 @@ def test_not_running_says_how_it_ended_and_how_to_start_it(ended: str | None, sa
     assert text.startswith(
         f"""\
 spool      /var/spool/kmq   61.9 MiB of 4 GiB, 81.2 GiB free
-sender     NOT RUNNING; last seen 24 Nov 09:13 as kmq-sender[1423], {said}
+sender     NOT RUNNING; last seen 24 Nov 09:13 CET as kmq-sender[1423], {said}
            nothing is lost: 1,107 commands wait; start: systemctl start kmq-sender
 state      STOPPED
 waiting    1,107 commands, 120.8 KiB, the oldest for 3.2 s
@@ -464,4 +523,4 @@ def test_a_running_sender_is_seen_and_its_end_too(
         sender.wait()
         killed = run().stdout
         assert "NOT RUNNING; last seen" in killed
-        assert f"[{sender.pid}], ended by signal 9 or a power cut" in killed
+        assert f"[{sender.pid}], killed, ended at once by a second signal, or a power cut" in killed

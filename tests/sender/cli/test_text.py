@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.cli.text import count, duration, milliseconds, moment, plural, size, table
+from sender.cli.text import count, duration, milliseconds, moment, plural, signal_name, size, table
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,17 @@ def test_a_noun_agrees_with_its_number() -> None:
 @pytest.mark.usefixtures("berlin")
 def test_a_moment_is_in_the_readers_own_time() -> None:
     """Whoever looks at a status looks at a clock on a wall."""
-    assert moment(1_795_507_982) == "24 Nov 09:13"
+    assert moment(1_795_507_982) == "24 Nov 09:13 CET"
+
+
+def test_a_signal_has_the_name_that_one_types() -> None:
+    """And a number that is none is shown as it stands."""
+    assert [signal_name(number) for number in (15, "2", "999", "x")] == [
+        "TERM",
+        "INT",
+        "signal 999",
+        "signal x",
+    ]
 
 
 def test_a_tables_columns_are_as_wide_as_their_widest_cell() -> None:

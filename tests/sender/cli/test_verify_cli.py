@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from kmq.access import group_name
 from kmq.command import Command, encode
+from kmq.errors import NoPermission
+from kmq.spool import segment_starts
 from sender import checkpoint
 from sender.cli import root
+from sender.reader.segment_reader import SegmentReader
 from sender.rejected import New, RejectedStore
+from sender.verify import modes, partition_check, spool_check
 from sender.verify.findings import MAX_FINDINGS
 from tests.support.spools import Partition, make_spool
 
@@ -92,6 +97,89 @@ def test_an_empty_spool_is_sound(spool: Spool) -> None:
     ]
 
 
+def test_a_rejected_line_is_no_damage(spool: Spool, partition: Partition) -> None:
+    """It was found, kept and counted; beside damage that nobody found yet it is still told."""
+    partition.append(b"nonsense\n")
+    new = New("not-json", b"nonsense", partition=NAME, offset=10 * SIZE, end=10 * SIZE + 9, size=9)
+    id_ = RejectedStore(spool, "sender").add([new])[0]
+    result = _verify(spool)
+    assert result.exit_code == 0
+    assert f"no JSON at character 1 (rejected as {id_})" in result.stdout
+    assert result.stdout.endswith("\nsound, with 1 line kept in rejected/\n")
+    partition.append(b"more of it\n")
+    result = _verify(spool)
+    assert result.exit_code == 65
+    assert result.stdout.endswith("\ndamaged in 1 place, and 1 line kept in rejected/\n")
+
+
+def test_what_may_not_be_read_ends_with_77(
+    spool: Spool, partition: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is checked; damage there goes first. Root reads everything, so the refusal is given here."""
+    other = Partition(spool, "20261122T085011Z-77aa0c1f")
+    other.append(LINE)
+
+    def starts(path: str) -> list[int]:
+        if path.endswith(other.name):
+            raise PermissionError(13, "Permission denied", path)
+        return segment_starts(path)
+
+    monkeypatch.setattr(partition_check, "segment_starts", starts)
+    monkeypatch.setattr(modes, "segment_starts", starts)
+    monkeypatch.setattr(spool_check, "segment_starts", starts)
+    checkpoint.save(spool, {NAME: SIZE, other.name: SIZE})
+    result = _verify(spool)
+    assert result.exit_code == 77
+    assert f"{other.name}: unreadable: this user may not read it" in result.stdout
+    assert "1 partition, 1 segment, 10 commands" in result.stdout
+    assert "sound as far as it could be read; 1 place unreadable for this user" in result.stdout
+    assert json.loads(_verify(spool, "--json").stdout)["unreadable"] == 1
+    partition.append(b"nonsense\n")
+    result = _verify(spool)
+    assert result.exit_code == 65
+    assert "damaged in 1 place, and 1 place unreadable for this user" in result.stdout
+
+
+def test_a_segment_that_may_not_be_read_is_no_damage(
+    spool: Spool, partition: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user can read it, for all that is known."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", partition.name)
+
+    monkeypatch.setattr(SegmentReader, "open", refuse)
+    result = _verify(spool)
+    assert result.exit_code == 77
+    assert f"{NAME}/{0:020d}.jsonl at 0: unreadable: this user may not read it" in result.stdout
+
+
+def test_offline_a_lock_that_may_not_be_opened_counts_as_held(
+    spool: Spool, partition: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who holds it cannot be told."""
+
+    def refuse(path: str) -> int:
+        raise NoPermission("no", path=path)
+
+    monkeypatch.setattr("kmq.locks.take", refuse)
+    assert f"{partition.name}/writer.lock" in _verify(spool, "--offline").stdout
+
+
+def test_wrong_modes_end_in_the_lines_that_mend_them(spool: Spool, partition: Partition) -> None:
+    """They can be pasted."""
+    os.chmod(spool.partition(partition.name), 0o700)
+    result = _verify(spool)
+    assert result.exit_code == 65
+    gid = os.stat(spool.path).st_gid
+    assert result.stdout.splitlines()[-4:] == [
+        "mend modes and groups as root:",
+        f"  chgrp -R {group_name(gid) if gid else 'kmq'} {spool.path}",
+        f"  find {spool.path} -type d -exec chmod 2770 {{}} +",
+        f"  find {spool.path} -type f -exec chmod 660 {{}} +",
+    ]
+
+
 def test_damage_ends_with_65(spool: Spool, partition: Partition) -> None:
     """Each damage is named by its place, without a word of what stands there."""
     partition.append(b'{"_p":"secret@example.com"}\n' + LINE)
@@ -152,6 +240,8 @@ def test_json_has_the_same_for_programs(spool: Spool, partition: Partition) -> N
         "bytes": 10 * SIZE + 57,
         "torn": 1,
         "damages": 0,
+        "kept": 0,
+        "unreadable": 0,
         "findings": [
             {
                 "code": "torn",

@@ -288,6 +288,19 @@ def test_an_intact_command_behind_a_block_of_zeros_is_sent(bench: Bench) -> None
     assert bench.dispatcher.waiting == 0
 
 
+def test_behind_a_block_of_zeros_a_refused_command_has_a_place_of_its_own(bench: Bench) -> None:
+    """Otherwise the two would be listed as one, and dropping the zeros would drop the command."""
+    intact = encode(Command("bob", NOW, "Signed Up"))[:-1]
+    line = bench.feed.line("", raw=bytes(100) + intact)
+    bench.dispatcher.offer([line])
+    bench.turn()
+    bench.answer("bob", answered(400, Verdict.REJECTED))
+    assert [(new.offset, new.end, new.raw) for new in bench.kept] == [
+        (0, 100, bytes(100)),
+        (100, line.position.end, intact),
+    ]
+
+
 def test_what_cannot_be_kept_waits_and_holds_the_mark_while_sending_goes_on(bench: Bench) -> None:
     """A full disk delays a reject; it never loses it, and never stops the others."""
     bench.kept.error = OSError(28, "No space left on device")
@@ -363,6 +376,24 @@ def test_stop_sends_only_what_lies_below_something_sent_already() -> None:
     assert bench.taken() == []
     assert bench.dispatcher.settled()
     assert bench.dispatcher.beyond() == 0
+
+
+def test_after_stop_a_long_lane_is_sent_side_by_side() -> None:
+    """One by one, a lane in front of what others had delivered would take longer than an end may."""
+    bench = Bench(max_in_flight=8)
+    bench.offer(*["bob"] * 20, "ann")
+    bench.turn()
+    bench.answer("ann")
+    bench.dispatcher.stop()
+    bench.turn()
+    assert len(bench.sink.taken) == 8
+
+
+def test_an_empty_line_is_passed(bench: Bench) -> None:
+    """It says nothing; keeping each would let some megabytes of newlines fill the spool."""
+    bench.dispatcher.offer([bench.feed.line("", raw=b"") for _ in range(3)])
+    bench.turn()
+    assert (bench.kept, bench.dispatcher.low_water(), bench.dispatcher.waiting) == ([], {}, 0)
 
 
 def test_stop_does_not_wait_for_holes_while_the_api_fails() -> None:

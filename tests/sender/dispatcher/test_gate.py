@@ -93,13 +93,43 @@ def test_while_only_one_command_has_failed_an_untried_one_may_go_at_once(gate: G
     assert not gate.may_send(3, 0.0, in_flight=0)
 
 
-def test_retry_after_is_a_minimum_for_everything(gate: Gate) -> None:
-    """The API asked for a pause: a delivery that was under way does not shorten it."""
+def test_too_many_requests_close_the_gate_for_as_long_as_the_api_asks(gate: Gate) -> None:
+    """429 is said to the sender as a whole: what was still under way does not shorten the pause."""
     gate.judge(sent(gate, 1), answered(429, retry_after_s=60.0), 0.0, in_flight=3)
+    assert gate.state is GateState.RETRYING
     gate.judge(sent(gate, 2), DELIVERED, 1.0, in_flight=2)
     assert not gate.may_send(3, 59.0, in_flight=0)
     assert gate.may_send(3, 60.0, in_flight=0)
     assert gate.next_try_at() == 60.0
+    gate.judge(sent(gate, 3), DELIVERED, 61.0, in_flight=0)
+    assert gate.may_send(4, 61.0, in_flight=31)
+
+
+def test_retry_after_of_one_command_among_deliveries_holds_up_that_one_only(gate: Gate) -> None:
+    """One 503 must not silence a sender whose other commands are delivered."""
+    gate.judge(sent(gate, 1), answered(503, retry_after_s=120.0), 0.0, in_flight=3)
+    assert gate.state is GateState.OPEN
+    assert gate.may_send(2, 0.0, in_flight=3)
+
+
+def test_retry_after_is_a_minimum_when_everything_fails(gate: Gate) -> None:
+    """The longest that was asked for counts, and is forgotten with the outage."""
+    for ticket in range(5):
+        gate.judge(sent(gate, ticket), answered(503, retry_after_s=10.0 + ticket), 0.0, 4 - ticket)
+    assert gate.next_try_at() == 14.0
+    gate.judge(sent(gate, 9), DELIVERED, 14.0, in_flight=0)
+    gate.judge(sent(gate, 9), answered(503), 14.0, in_flight=0)
+    assert gate.next_try_at() == pytest.approx(14.5)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_an_apps_own_key_does_not_block_the_host(gate: Gate, status: int) -> None:
+    """It says nothing about the sender's key, nor about the API."""
+    for ticket in range(50):
+        own = Sent(ticket, "bob", gate.window, own_key=True)
+        assert gate.judge(own, answered(status, Verdict.BLOCKED), 0.0, 0) is Verdict.RETRY
+    assert gate.state is GateState.OPEN
+    assert gate.own_keys_refused == 50
 
 
 def test_wrong_settings_block_at_once(gate: Gate) -> None:
@@ -138,15 +168,21 @@ def test_twenty_equal_refusals_of_one_person_do_not_block(gate: Gate) -> None:
     assert verdicts == {Verdict.REJECTED}
 
 
-@pytest.mark.parametrize(
-    "between", [DELIVERED, refused(422), answered(503)], ids=["delivery", "other refusal", "retry"]
-)
+@pytest.mark.parametrize("between", [DELIVERED, refused(422)], ids=["delivery", "other refusal"])
 def test_a_row_of_refusals_is_broken_by_any_other_answer(gate: Gate, between: Outcome) -> None:
     """Only the last 20 answers, all alike, prove that it is not the data."""
     for ticket in range(19):
         gate.judge(sent(gate, ticket), refused(400), 0.0, 1)
     gate.judge(sent(gate, 50), between, 0.0, 1)
     assert gate.judge(sent(gate, 51), refused(400), 0.0, 1) is Verdict.REJECTED
+
+
+def test_a_failure_between_equal_refusals_does_not_hide_them(gate: Gate) -> None:
+    """An API that refuses everything and is down at times would otherwise reject the whole backlog."""
+    for ticket in range(19):
+        gate.judge(sent(gate, ticket), refused(400), 0.0, 1)
+        gate.judge(sent(gate, 100), answered(503), 0.0, 1)
+    assert gate.judge(sent(gate, 51), refused(400), 0.0, 1) is Verdict.BLOCKED
 
 
 def test_a_delivery_ends_the_block_by_refusals(gate: Gate) -> None:

@@ -40,10 +40,21 @@ def test_below_the_oldest_segment_is_a_gap(offset: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [201, 250, 299])
-def test_in_a_segment_that_is_gone_the_next_one_is_taken(offset: int) -> None:
-    """The offset was covered, the rest of its segment is missing: on with the next one."""
+def test_an_offset_inside_a_gap_does_not_fit(offset: int) -> None:
+    """No line begins there. What is older goes first, so that a checkpoint that covered it would find none."""
     there = [Extent(100, 200), Extent(300, 350)]
-    assert place(there, offset, lambda _segment, _at: False) == Placement(300, 300, 300, "gap")
+    assert place(there, offset, lambda _segment, _at: False) == Placement(
+        100, 100, 100, "offset-does-not-fit"
+    )
+
+
+def test_the_end_of_a_line_that_is_still_written_does_not_fit() -> None:
+    """A living writer will finish it: beginning behind its first half would take the rest for a line."""
+    there = [Extent(100, 200)]
+    held = place(there, 200, lambda _segment, _at: False, lambda: True)
+    assert held == Placement(100, 100, 100, "offset-does-not-fit")
+    finished = place(there, 200, lambda _segment, _at: False, lambda: False)
+    assert finished == Placement(100, 200, 200)
 
 
 def test_a_newline_is_asked_for_only_where_it_decides() -> None:
@@ -52,7 +63,7 @@ def test_a_newline_is_asked_for_only_where_it_decides() -> None:
     def never(_segment: int, _at: int) -> bool:
         raise AssertionError("asked")
 
-    for offset in (100, 200, 300, 350):
+    for offset in (100, 200, 300):
         assert place(SEGMENTS, offset, never).problem is None
 
 

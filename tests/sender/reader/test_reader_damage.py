@@ -542,3 +542,24 @@ def test_without_descriptors_the_others_go_on(
     assert 1 <= len(given) < 3
     assert set(reports.codes()) <= {"open-failed", "spool-unreadable"}
     assert len(given) + len(read_all(reader, clock, seconds=6)) == 3
+
+
+@pytest.mark.parametrize("zeros", [65_536, 200_000, 1 << 20])
+def test_behind_zeros_longer_than_any_line_the_intact_command_is_given_back(
+    partition: Partition, reader: SpoolReader, clock: ManualClock, zeros: int
+) -> None:
+    """A power cut can zero a whole file's tail; what was appended behind it was acknowledged."""
+    whole = b'{"_p":"bob","_t":1795500000,"_n":"x"}'
+    partition.append(b'{"_p":"cut' + bytes(zeros) + whole + b"\n" + whole + b"\n")
+    lines = read_all(reader, clock)
+    assert [(line.fault, len(line.raw)) for line in lines] == [
+        ("too-long", 1_024),
+        (None, len(whole)),
+        (None, len(whole)),
+    ]
+    begin = len(b'{"_p":"cut') + zeros
+    assert [(line.position.start, line.position.end) for line in lines] == [
+        (0, begin),
+        (begin, begin + len(whole) + 1),
+        (begin + len(whole) + 1, partition.end()),
+    ]

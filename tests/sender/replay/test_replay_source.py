@@ -252,7 +252,7 @@ def test_a_file_that_cannot_be_read_is_told_and_passed(
     st.lists(st.binary(max_size=30).map(lambda raw: raw.replace(b"\n", b"")), max_size=30),
     st.booleans(),
 )
-def test_every_line_comes_once_at_its_place(raws: list[bytes], ended: bool) -> None:  # noqa: FBT001
+def test_every_line_comes_once_at_its_place(raws: list[bytes], ended: bool) -> None:  # noqa: FBT001 - Hypothesis names it
     """However the bytes are cut into pieces."""
     content = b"\n".join(raws) + (b"\n" if ended and raws else b"")
     for size in (1, 2, 7, 1_000):

@@ -65,6 +65,7 @@ def test_idle_sending_and_idle_again(bench: Bench) -> None:
     """It shows SENDING while commands flow, also in a moment when nothing happens to be in flight."""
     assert bench.take().state == "IDLE"
     bench.send(20)
+    bench.take()
     bench.clock.advance(1.0)
     snapshot = bench.take()
     assert (snapshot.state, snapshot.rate.out, snapshot.rates_in) == ("SENDING", 2.0, {P: 2.0})

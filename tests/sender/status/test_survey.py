@@ -10,6 +10,7 @@ import pytest
 
 from kmq import locks
 from kmq.command import Command, encode
+from kmq.durable import open_regular
 from kmq.errors import NoPermission, SpoolError
 from kmq.spool import Spool, segment_path, writer_lock
 from sender import checkpoint
@@ -336,16 +337,21 @@ def test_what_vanishes_meanwhile_counts_nothing(
 
 
 def test_what_may_not_be_read_is_an_error(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A count without a part of the spool would be a wrong one."""
+    """A partition is named, and the others are counted; without a checkpoint nothing can be."""
     put(spool, P, LINE)
+    put(spool, Q, LINE)
 
-    def refuse(path: str, *_: object) -> int:
+    def refuse(path: str, flags: int) -> int:
+        if Q in path:
+            return open_regular(path, flags)
         raise PermissionError(13, "Permission denied", path)
 
     with monkeypatch.context() as patch:
         patch.setattr(survey, "open_regular", refuse)
-        with pytest.raises(NoPermission, match=P):
-            look(spool)
+        found = look(spool)
+        assert [one.name for one in found.partitions] == [Q]
+        assert found.lag.commands == 1
+        assert {name: type(error) for name, error in found.unreadable.items()} == {P: NoPermission}
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "open_regular", refuse)
         with pytest.raises(NoPermission, match="checkpoint"):

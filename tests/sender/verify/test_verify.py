@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kmq import locks
+from kmq.access import group_name
 from kmq.command import Command, encode
 from kmq.errors import NoPermission
 from kmq.spool import segment_path, segment_starts, writer_lock
@@ -340,6 +341,8 @@ def test_a_checkpoint_that_cannot_be_read_is_damage(spool: Spool) -> None:
     report = verify(spool)
     assert report.checkpoint.source == "checkpoint.json.old"
     assert _codes(report) == [("checkpoint-unreadable", None, True)]
+    (finding,) = report.findings
+    assert (finding.path, finding.detail) == ("checkpoint.json", "is not believed: it is no JSON")
     os.unlink(spool.checkpoint_old)
     state = verify(spool).checkpoint
     assert (state.state, state.source, state.age_s) == ("damaged", None, None)
@@ -441,6 +444,22 @@ def test_another_group_is_damage(
     monkeypatch.setattr(os, "lstat", lstat)
     (finding,) = verify(spool).findings
     assert (finding.code, finding.path) == ("group", f"{NAME}/writer.lock")
+    group = os.stat(spool.path).st_gid
+    assert finding.detail == f"group {group_name(group + 1)}, the spool has {group_name(group)}"
+
+
+def test_of_very_many_findings_the_damaged_ones_are_listed(
+    spool: Spool, partition: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was rejected gives way to them; beyond what is looked up, all counts as damage."""
+    monkeypatch.setattr("sender.verify.spool_check.MAX_FINDINGS", 2)
+    monkeypatch.setattr("sender.verify.findings.MAX_KEPT", 3)
+    at = partition.append(b"x\n" * 4)
+    new = New("not-json", b"x", partition=NAME, offset=at, end=at + 2, size=2)
+    RejectedStore(spool, "sender").add([new])
+    report = verify(spool)
+    assert [one.offset for one in report.findings] == [at + 2, at + 4]
+    assert (report.damages, report.kept, report.unlisted) == (3, 1, 2)
 
 
 def test_offline_names_the_locks_that_are_held(spool: Spool, partition: Partition) -> None:
