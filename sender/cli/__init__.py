@@ -8,9 +8,11 @@ it is called, by its name alone, so that `--help` is there at once and only what
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import os
+import sys
 import traceback
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -65,6 +67,7 @@ class _Root(click.Group):
             raise  # whoever reads has seen enough; click ends quietly
         except OSError as error:
             if _is_of_output(error):
+                _drop_output()
                 why = os.strerror(error.errno or errno.EIO)
                 raise Failure(f"cannot write to standard output: {why}", Exit.INCOMPLETE) from error
             failure = spool_error(error, "use", str(error.filename or "a file"))
@@ -82,6 +85,14 @@ def _is_of_output(error: OSError) -> bool:
         frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
     return error.filename is None and places[-1:] == ["click.utils"]
+
+
+def _drop_output() -> None:
+    # What is still buffered would fail once more when the interpreter ends, in Python's own words and with 120.
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _epilog() -> str:

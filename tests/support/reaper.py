@@ -17,6 +17,12 @@ __all__ = ["ROOT", "Reaper"]
 ROOT = Path(__file__).parents[2]
 
 
+def _unmeasured() -> dict[str, str]:
+    # coverage holds a lock of its own while it decides whether to trace a function: a signal handler that runs in that
+    # moment, or a child forked in it, waits for ever. These programs are made of such moments.
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 class Reaper:
     r"""Starts Python programs that import this tree's kmq; kills and awaits them at its end.
 
@@ -50,7 +56,7 @@ class Reaper:
             [*prefix, sys.executable, *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            env={**_unmeasured(), "PYTHONPATH": str(ROOT), **(env or {})},
             cwd=ROOT,
         )
         self._started.append(process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -9,6 +10,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -420,21 +422,38 @@ def test_the_help_ends_in_examples() -> None:
 # On a terminal
 
 
+class Terminal:
+    """A terminal whose screen is always read: a command that writes more than it holds would wait for ever."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = pty.openpty()
+        self._seen = bytearray()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the last one who had it open has closed it
+            while data := os.read(self.ours, 65_536):
+                self._seen += data
+
+    def shown(self, until: bytes) -> bytes:
+        """Wait until some text has appeared; return all that has."""
+        wait_until(lambda: until in self._seen, what=f"{until!r} on the terminal")
+        return bytes(self._seen)
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.theirs)
+        self._reader.join()
+        os.close(self.ours)
+
+
 @pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    """Give the two ends of a terminal: ours, and the command's."""
-    ours, theirs = pty.openpty()
-    yield ours, theirs
-    os.close(ours)
-    os.close(theirs)
-
-
-def shown(ours: int, until: bytes) -> bytes:
-    """Read what appears on the terminal up to some text."""
-    seen = b""
-    while until not in seen:
-        seen += os.read(ours, 65_536)
-    return seen
+def terminal() -> Iterator[Terminal]:
+    """Give a terminal."""
+    made = Terminal()
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -447,37 +466,34 @@ def many(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("answer", [b"y\n", b"n\n"])
 def test_on_a_terminal_it_asks_before_sending_much(
-    api: CollectorProcess, many: str, terminal: tuple[int, int], answer: bytes
+    api: CollectorProcess, many: str, terminal: Terminal, answer: bytes
 ) -> None:
     """Counted first; whoever says no has sent nothing."""
-    ours, theirs = terminal
-    with started(many, stdin=theirs, stderr=theirs) as process:
-        asked = shown(ours, b"[y/N]:")
+    with started(many, stdin=terminal.theirs, stderr=terminal.theirs) as process:
+        asked = terminal.shown(b"[y/N]:")
         assert (
             f"Send 1,001 commands again to {api.url}? What it already has counts once.".encode()
             in asked
         )
-        os.write(ours, answer)
+        os.write(terminal.ours, answer)
         said, _ = process.communicate()
     yes = answer == b"y\n"
     assert process.returncode == (Exit.OK if yes else Exit.INCOMPLETE)
     assert said.startswith(b"1,001 delivered, 0 rejected" if yes else b"nothing was sent\n")
     assert api.summary()["total"] == (1_001 if yes else 0)
     if yes:
-        assert b"Replaying  [####################################]  1001/1001  100%" in shown(
-            ours, b"100%"
+        assert (
+            b"Replaying  [####################################]  1001/1001  100%"
+            in terminal.shown(b"100%")
         )
 
 
-def test_with_yes_it_does_not_ask(
-    api: CollectorProcess, many: str, terminal: tuple[int, int]
-) -> None:
+def test_with_yes_it_does_not_ask(api: CollectorProcess, many: str, terminal: Terminal) -> None:
     """And shows the bar all the same; what is named stands above it on a line of its own."""
     with open(many, "ab") as file:
         file.write(b"nonsense\n")
-    ours, theirs = terminal
-    with started("-y", many, stdin=theirs, stderr=theirs) as process:
-        seen = shown(ours, b"no command")
+    with started("-y", many, stdin=terminal.theirs, stderr=terminal.theirs) as process:
+        seen = terminal.shown(b"no command")
         said, _ = process.communicate()
     assert b"[y/N]" not in seen
     assert b"\r\x1b[K" in seen
@@ -488,11 +504,10 @@ def test_with_yes_it_does_not_ask(
 
 
 def test_what_cannot_be_counted_first_is_sent_unasked(
-    api: CollectorProcess, terminal: tuple[int, int]
+    api: CollectorProcess, terminal: Terminal
 ) -> None:
     """Standard input can be read once, and holds no answer."""
-    _, theirs = terminal
-    with started("-", stderr=theirs) as process:
+    with started("-", stderr=terminal.theirs) as process:
         said, _ = process.communicate(LINES[0])
     assert said.startswith(b"1 delivered")
     assert api.summary()["total"] == 1
