@@ -34,13 +34,13 @@ test: $(DEV)/installed
 	@$(DEV)/bin/coverage erase
 	@command -v strace >/dev/null || echo "strace is not installed: left out are the tests that look at system calls"
 	$(DEV)/bin/coverage run -m pytest -n $(JOBS) $(shell command -v strace >/dev/null || echo '-m "not strace"') $(T)
-	@$(DEV)/bin/coverage combine --quiet
+	@$(DEV)/bin/coverage combine --quiet; rm -f .coverage.* # what a killed process left half-written is no data
 
 syscalls: $(DEV)/installed
 	$(DEV)/bin/python -m pytest -n $(JOBS) -m strace
 
 torture: $(DEV)/installed
-	KMQ_TORTURE_S=$(SECONDS) $(DEV)/bin/python -m pytest -n 2 tests/crash/test_chaos.py tests/crash/test_torture_writers.py
+	KMQ_TORTURE_S=$(SECONDS) $(DEV)/bin/python -m pytest -n 2 -rP tests/crash/test_chaos.py tests/crash/test_torture_writers.py
 
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check .

@@ -19,6 +19,7 @@ from tests.support.system import (
     make_spool,
     spell,
     take_account,
+    tell,
     torture_s,
     trouble,
 )
@@ -42,7 +43,7 @@ def test_all_that_was_acknowledged_arrives_with_one_unchanged_time(
     collector = start_collector("--keep", "1000000")
     with Crew(spool, tmp_path / "acks") as crew:
         crew.start(4)
-        sender = SenderProcess(spool, collector.url)
+        sender, senders = SenderProcess(spool, collector.url), 1
         for _ in spell(torture_s(SHORT_S)):
             chance = rng.random()
             if chance < 0.06:
@@ -51,7 +52,7 @@ def test_all_that_was_acknowledged_arrives_with_one_unchanged_time(
             elif chance < 0.10:
                 assert sender.running(), sender.text()
                 sender.stop(signal.SIGKILL)
-                sender = SenderProcess(spool, collector.url)
+                sender, senders = SenderProcess(spool, collector.url), senders + 1
             elif chance < 0.20:
                 trouble(collector, rng)
         # Whatever chance has done before.
@@ -62,6 +63,7 @@ def test_all_that_was_acknowledged_arrives_with_one_unchanged_time(
     drain(spool, collector.url)
 
     account = take_account(tmp_path / "acks", collector)
+    tell(account, f"{crew.started} writers and {senders} senders, killed at random")
     assert account.lost == set()
     assert account.changed == {}
     assert len(account.acknowledged) > 100  # else it would have shown nothing

@@ -21,6 +21,7 @@ from tests.support.system import (
     make_spool,
     spell,
     take_account,
+    tell,
     torture_s,
 )
 from tests.support.wait import wait_until
@@ -65,6 +66,10 @@ def test_writers_lose_nothing_while_all_is_taken_away_from_them(
     drain(spool, collector.url)
 
     account = take_account(tmp_path / "acks", collector)
+    tell(
+        account,
+        f"{crew.started} writers, {len(seen - set(partitions(Spool(spool)))):,} partitions removed",
+    )
     assert account.lost == set()
     assert account.changed == {}
     assert len(account.acknowledged) > 100  # else it would have shown nothing

@@ -43,6 +43,7 @@ __all__ = [
     "make_spool",
     "spell",
     "take_account",
+    "tell",
     "torture_s",
     "trouble",
 ]
@@ -216,6 +217,14 @@ class Account:
 def take_account(acks: Path, collector: CollectorProcess) -> Account:
     """Compare the notes of all writers with all that the collector remembers."""
     return Account(acknowledged(acks), collector.requests())
+
+
+def tell(account: Account, what: str) -> None:
+    """Say in numbers what a torture came to; `make torture` shows it."""
+    requests = sum(len(came) for came in account.arrivals.values())
+    sys.stdout.write(
+        f"{len(account.acknowledged):,} acknowledged, {len(account.lost):,} lost, {requests:,} requests; {what}\n"
+    )
 
 
 def acknowledged(acks: Path) -> list[str]:
