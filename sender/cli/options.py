@@ -116,7 +116,7 @@ transport_option = click.option(
     envvar="KMQ_TRANSPORT",
     show_envvar=True,
     show_default=True,
-    help="curl needs pip install 'kmq[curl]' and sends about 20 times faster; auto takes it if it is there.",
+    help="curl needs pip install 'kmq[curl]' and sends several times faster; auto takes it if it is there.",
 )
 max_in_flight_option = click.option(
     "--max-in-flight",

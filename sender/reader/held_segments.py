@@ -61,8 +61,9 @@ class HeldSegments:
 
         It bounds what a power cut takes from apps that do not sync, also while nothing can be sent.
         """
-        if not current.sync(current.end()):
-            self._report(current.start)
+        for segment in (*(segment for _, segment in self._left), current):
+            if not segment.sync(segment.end()):
+                self._report(segment.start)
         self._unread = {start: self._unread.get(start, 0) for start, _ in unread}
         for start, path in unread:
             self._sync_unread(start, path)

@@ -304,6 +304,20 @@ def test_what_apps_append_is_synced_while_nothing_can_be_sent(
     assert [target for name, target in journal.entries if name == "fdatasync"] == [*synced, last]
 
 
+def test_what_was_read_and_left_is_synced_too_while_nothing_can_be_sent(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """Reading ahead of an outage leaves segments behind that no mark has reached."""
+    journal = Journal()
+    bench = bench_at(files=journal.files)
+    partition = three_segments(bench)
+    while lines := bench.reader.read(10, 1 << 20):
+        bench.dispatcher.offer(lines)
+    bench.committer.commit()
+    synced = {target for name, target in journal.entries if name == "fdatasync"}
+    assert synced == set(os.listdir(partition.path)) - {"writer.lock"}
+
+
 def test_a_sync_that_failed_before_its_segment_was_read_holds_the_checkpoint_all_the_same(
     bench_at: Callable[..., Bench],
 ) -> None:
