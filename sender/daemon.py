@@ -192,9 +192,8 @@ class Daemon:
 
     def _turn(self) -> None:
         lines, size = self._dispatcher.room()
-        few = (
-            lines < _READ_AT_LEAST
-        )  # reading a line for each answer would read each chunk again and again
+        # Reading a line for each answer would read each chunk again and again.
+        few = lines < _READ_AT_LEAST
         self._mind_the_crowded()
         read = self._reader.read(0 if few else lines, 0 if few else size, self._dispatcher.hungry)
         self._dispatcher.offer(read)
@@ -235,10 +234,10 @@ class Daemon:
         self._crowded = crowded
 
     def _ended(self, began: float) -> End | None:
-        if self._signal is not None:
-            return End.STOPPED
         if not self._holds:
             return End.LOCK_LOST
+        if self._signal is not None:
+            return End.STOPPED
         now = self._clock.monotonic()
         if self._drain is None or not self._drain_look.due(now):
             return None
@@ -260,13 +259,14 @@ class Daemon:
     # Durability
 
     def _write(self, now: float) -> None:
-        self._holds = self._still_holds()
-        if not self._holds:
-            return
         self._committed(now)
         self._save_status()
 
     def _committed(self, now: float) -> bool:
+        # Without the lock another sender may write here by now, also between a signal and the end.
+        self._holds = self._holds and self._still_holds()
+        if not self._holds:
+            return False
         try:
             self._committer.commit()
         except OSError as error:
@@ -293,13 +293,14 @@ class Daemon:
             self._committer.retain(urgent=nearly_full)
 
     def _save_status(self, ended: str | None = None) -> None:
+        if not self._holds:
+            return
         ends, positions = self._reader.ends(), self._reader.positions()
         unread = sum(max(0, end - positions.get(name, 0)) for name, end in ends.items())
         self._waiting = self._dispatcher.waiting + round(self._snapshots.commands_in(unread))
         snapshot = self._snapshots.take(self._dispatcher, self._committer.marks(), ends, ended)
-        with contextlib.suppress(
-            OSError
-        ):  # on a full disk the last figures stay, and the log says so
+        # On a full disk the last figures stay, and the log says so.
+        with contextlib.suppress(OSError):
             status.save(self._plan.spool, snapshot, files=self._files)
 
     def _load(self) -> dict[str, int]:

@@ -309,6 +309,23 @@ def test_a_sender_whose_spool_or_lock_was_moved_gives_way(spool: Spool, what: st
     assert not os.path.exists(spool.checkpoint)
 
 
+def test_a_spool_moved_while_a_signal_ends_the_sender_gets_no_checkpoint(spool: Spool) -> None:
+    """Between the signal and the end another sender may have begun on what stands in its place."""
+    fill(spool, *["ann"] * 5)
+
+    def answer(_: Delivery) -> Outcome:
+        if len(run.sink.sent) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.rename(spool.sender_lock, spool.sender_lock + ".moved")
+            if os.path.exists(spool.checkpoint):
+                os.unlink(spool.checkpoint)
+        return DELIVERED
+
+    run = Run(spool, answer, drain=False)
+    run.run()
+    assert not os.path.exists(spool.checkpoint)
+
+
 def test_a_lock_that_is_no_file_is_not_another_sender(spool: Spool) -> None:
     """The way out is another one."""
     os.mkdir(spool.sender_lock)
