@@ -18,47 +18,14 @@ from tests.support.spools import (
     Partition,
     Reports,
     lines_of,
-    make_spool,
     read_all,
 )
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kmq.spool import Spool
 
 NAME = "20261123T204501Z-4f2a91c3"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """Return a clock that the test moves."""
-    return ManualClock()
-
-
-@pytest.fixture
-def reports() -> Reports:
-    """Return what the reader reports."""
-    return Reports()
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    """Return an empty spool."""
-    return make_spool(tmp_path / "spool")
-
-
-@pytest.fixture
-def partition(spool: Spool) -> Partition:
-    """Return a partition that nobody holds."""
-    return Partition(spool, NAME)
-
-
-@pytest.fixture
-def reader(spool: Spool, clock: ManualClock, reports: Reports) -> SpoolReader:
-    """Return a reader without a checkpoint."""
-    return SpoolReader(spool, {}, clock=clock, report=reports)
 
 
 def test_whole_lines_come_with_their_places(partition: Partition, reader: SpoolReader) -> None:

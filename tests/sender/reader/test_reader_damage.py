@@ -31,36 +31,6 @@ NAME = "20261123T204501Z-4f2a91c3"
 OTHER = "20261123T204501Z-90be12aa"
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    """Return a clock that the test moves."""
-    return ManualClock()
-
-
-@pytest.fixture
-def reports() -> Reports:
-    """Return what the reader reports."""
-    return Reports()
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    """Return an empty spool."""
-    return make_spool(tmp_path / "spool")
-
-
-@pytest.fixture
-def partition(spool: Spool) -> Partition:
-    """Return a partition that nobody holds."""
-    return Partition(spool, NAME)
-
-
-@pytest.fixture
-def reader(spool: Spool, clock: ManualClock, reports: Reports) -> SpoolReader:
-    """Return a reader without a checkpoint."""
-    return SpoolReader(spool, {}, clock=clock, report=reports)
-
-
 def _reader(spool: Spool, offset: int, clock: ManualClock, reports: Reports) -> SpoolReader:
     return SpoolReader(spool, {NAME: offset}, clock=clock, report=reports)
 

@@ -11,11 +11,9 @@ import pytest
 from kmq.durable import Files
 from sender.flow import Event
 from sender.reader import SpoolReader
-from tests.support.spools import ManualClock, Partition, Reports, make_spool, read_all
+from tests.support.spools import ManualClock, Partition, Reports, read_all
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kmq.spool import Spool
 
 NAME = "20261123T204501Z-4f2a91c3"
@@ -40,27 +38,9 @@ class Syncs(Files):
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    """Return a clock that the test moves."""
-    return ManualClock()
-
-
-@pytest.fixture
-def reports() -> Reports:
-    """Return what the reader reports."""
-    return Reports()
-
-
-@pytest.fixture
 def files() -> Syncs:
     """Operations whose syncs are counted."""
     return Syncs()
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    """Return an empty spool."""
-    return make_spool(tmp_path / "spool")
 
 
 @pytest.fixture

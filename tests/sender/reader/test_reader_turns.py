@@ -15,13 +15,10 @@ from tests.support.spools import (
     Partition,
     Reports,
     lines_of,
-    make_spool,
     read_all,
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kmq.spool import Spool
     from sender.flow import Line
 
@@ -33,12 +30,6 @@ NAMES = [f"20261123T204501Z-0000000{number}" for number in range(1, 6)]
 def clock() -> ManualClock:
     """Return a clock that the test moves, at the beginning of a tick of every pace."""
     return ManualClock(1000.0)
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    """Return an empty spool."""
-    return make_spool(tmp_path / "spool")
 
 
 @pytest.fixture
