@@ -46,6 +46,10 @@ class Files:
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
     fchmod = staticmethod(getattr(os, "fchmod", os.chmod))
+    chown: staticmethod[..., None] = staticmethod(getattr(os, "chown", None) or os.chmod)
+    allocate: staticmethod[..., None] = staticmethod(
+        getattr(os, "posix_fallocate", None) or os.truncate
+    )
 
 
 FILES = Files()

@@ -201,7 +201,7 @@ def _is_own(path: str) -> bool:
 def _make_spool(path: str, group: int | None, files: Files) -> None:
     if _mkdir(path, MODE_SPOOL, files):
         if group is not None:
-            os.chown(path, -1, group)
+            files.chown(path, -1, group)
         _set_missing_bits(path, MODE_SPOOL, files)
         sync_directory(os.path.dirname(path), files=files)
     elif not os.path.isdir(path):  # else another process was faster

@@ -60,7 +60,7 @@ class Reserve:
     def _make(self, size: int) -> None:
         fd = create(self.path, os.O_WRONLY, files=self._files)
         try:
-            os.posix_fallocate(fd, 0, size)
+            self._files.allocate(fd, 0, size)
         except OSError:
             self._files.unlink(self.path)
             raise

@@ -65,11 +65,10 @@ def test_writers_lose_nothing_while_all_is_taken_away_from_them(
             assert sender.stop() == 0, sender.text()
     drain(spool, collector.url)
 
-    account = take_account(tmp_path / "acks", collector)
+    found = take_account(tmp_path / "acks", collector)
     tell(
-        account,
+        found,
         f"{crew.started} writers, {len(seen - set(partitions(Spool(spool)))):,} partitions removed",
     )
-    assert account.lost == set()
-    assert account.changed == {}
-    assert len(account.acknowledged) > 100  # else it would have shown nothing
+    found.check()
+    assert found.acknowledged > 100  # else it would have shown nothing

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sender.reserve import Reserve
+from tests.support.files import failing, files_with
 from tests.support.spools import make_spool
 
 if TYPE_CHECKING:
@@ -45,16 +46,10 @@ def test_it_is_not_made_where_room_is_short(spool: Spool, monkeypatch: pytest.Mo
     assert not os.path.exists(reserve.path)
 
 
-def test_a_reserve_that_cannot_be_filled_is_taken_away_again(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reserve_that_cannot_be_filled_is_taken_away_again(spool: Spool) -> None:
     """Half a reserve would look like a whole one."""
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    reserve = Reserve(spool)
+    full = failing(errno.ENOSPC, real=os.posix_fallocate)
+    reserve = Reserve(spool, files=files_with(allocate=full))
     reserve.set_aside()
     assert not os.path.exists(reserve.path)
 

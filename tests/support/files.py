@@ -49,6 +49,7 @@ class Journal:
         "mkdir",
         "rmdir",
         "fchmod",
+        "chown",
     )
 
     def __init__(self) -> None:

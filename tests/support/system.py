@@ -19,10 +19,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.support.oracle import Findings, Oracle
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 __all__ = [
     "KEY",
     "ROOT",
-    "Account",
     "Crew",
     "SenderProcess",
     "acknowledged",
+    "came_as",
     "drain",
     "environ",
     "make_spool",
@@ -175,55 +175,31 @@ def drain(spool: str, url: str, *options: str, key: str = KEY) -> SenderProcess:
     return sender
 
 
-class Account:
-    """What was acknowledged against what arrived; `arrivals` holds each command's requests, oldest first."""
-
-    def __init__(self, acked: Iterable[str], arrivals: Iterable[Mapping[str, Any]]) -> None:
-        self.acknowledged = set(acked)
-        self.arrivals: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for arrival in arrivals:
-            self.arrivals[arrival["params"]["_p"]].append(arrival)
-
-    @property
-    def delivered(self) -> set[str]:
-        """The commands that were answered 200 at least once."""
-        return {
-            person
-            for person, came in self.arrivals.items()
-            if any(one["answer"] == 200 for one in came)
-        }
-
-    @property
-    def lost(self) -> set[str]:
-        """The commands whose calls had returned, and that were never answered 200."""
-        return self.acknowledged - self.delivered
-
-    @property
-    def changed(self) -> dict[str, set[str]]:
-        """The commands whose requests are not all the same, byte for byte, with the forms in which they came."""
-        forms = {
-            person: {f"{one['path']}?{one['raw']}" for one in came}
-            for person, came in self.arrivals.items()
-        }
-        return {person: texts for person, texts in forms.items() if len(texts) > 1}
-
-    @property
-    def delivered_again(self) -> int:
-        """How many requests were answered 200 beyond the first of their command."""
-        good: int = sum(one["answer"] == 200 for came in self.arrivals.values() for one in came)
-        return good - len(self.delivered)
+def take_account(acks: Path, collector: CollectorProcess) -> Findings:
+    """Compare the notes of all writers with all that the collector remembers; everything must have arrived."""
+    oracle = Oracle()
+    for person in acknowledged(acks):
+        oracle.acknowledged(person)
+    for came in collector.requests():
+        person = came["params"]["_p"]
+        if (acks / person.rpartition("-")[0]).exists():
+            oracle.tried(
+                person
+            )  # one that a writer called for and was killed before it could note it, perhaps
+        oracle.arrived(person, came_as(came), delivered=came["answer"] == 200)
+    return oracle.judge()
 
 
-def take_account(acks: Path, collector: CollectorProcess) -> Account:
-    """Compare the notes of all writers with all that the collector remembers."""
-    return Account(acknowledged(acks), collector.requests())
+def came_as(request: Mapping[str, Any]) -> str:
+    """Return a request of the collector's memory, byte for byte."""
+    return f"{request['path']}?{request['raw']}"
 
 
-def tell(account: Account, what: str) -> None:
+def tell(found: Findings, what: str) -> None:
     """Say in numbers what a torture came to; `make torture` shows it."""
-    requests = sum(len(came) for came in account.arrivals.values())
     sys.stdout.write(
-        f"{len(account.acknowledged):,} acknowledged, {len(account.lost):,} lost, {requests:,} requests; {what}\n"
+        f"{found.acknowledged:,} acknowledged, {len(found.lost):,} lost, "
+        f"{found.delivered_again:,} delivered again; {what}\n"
     )
 
 
