@@ -1,4 +1,4 @@
-"""The two clocks, as one object that can be handed in.
+"""The two clocks and the waiting, as one object that can be handed in.
 
 Wall time is for what people and KISSmetrics read; every wait and every age within a process goes by the monotonic
 clock, which no administrator sets.
@@ -12,7 +12,7 @@ __all__ = ["CLOCK", "Clock"]
 
 
 class Clock:
-    """Tells the time; a test hands in one that it moves itself."""
+    """Tells the time and waits; a test hands in one that it moves itself."""
 
     def wall(self) -> float:
         """Seconds since the epoch, UTC."""
@@ -21,6 +21,10 @@ class Clock:
     def monotonic(self) -> float:
         """Seconds since some moment, never going back."""
         return time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        """Return when so many seconds have passed on the monotonic one, also where a signal came in between."""
+        time.sleep(seconds)
 
 
 CLOCK = Clock()

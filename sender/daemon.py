@@ -1,113 +1,63 @@
 """The sender at work: reader, dispatcher, checkpoint and retention in one loop, and how it begins and ends.
 
-Owns the wiring, the loop's rhythm and the signals. Knows nothing about options or how a log line
-looks. One thread runs all of it; a transport may have threads of its own.
+Owns the wiring and the loop's rhythm. Knows nothing about options or how a log line looks. One thread
+runs all of it; a transport may have threads of its own.
 
 The order of an end: stop reading, finish what is in flight (10 seconds at most), checkpoint, say
-what remains. A second signal ends at once, which loses nothing either: what was answered since the
-last checkpoint is sent again.
+what remains.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
-import random
+import random as chance
 import resource
-import signal
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kmq import __version__, locks
-from kmq import spool as places
+from kmq import __version__
 from kmq.clock import CLOCK, Clock
-from kmq.durable import FILES, Files, bears_name
+from kmq.durable import FILES, Files
 from kmq.errors import SpoolError, spool_error
 from kmq.spool import measure
 
 from . import checkpoint, status
 from .announcer import Announcer
 from .commit import Committer
-from .dispatcher import Dispatcher, GateState, Window
-from .drain import Drain
+from .dispatcher import Dispatcher, GateState, turns
+from .drain import Drained, DrainWatch
+from .holding import still_holds
+from .plan import End, Plan
 from .reader import SpoolReader
 from .rejected import RejectedStore
-from .retention import Limits, Retention
+from .retention import Retention
+from .rhythm import Every
+from .signals import Signals
 from .status.snapshots import Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kmq.spool import Spool
+    from collections.abc import Callable, Sequence
 
     from .flow import Event, Sink
     from .logs import Log
     from .rejected import New
 
-__all__ = ["AnotherSender", "Daemon", "End", "Plan", "hold"]
+__all__ = ["Daemon"]
 
 _COMMIT_EVERY_S: Final = 1.0
 _RETAIN_EVERY_S: Final = 2.0  # lists the spool: some 15 ms for 1,000 partitions
-_FINISH_S: Final = 10.0
-_IDLE_S: Final = 0.25
-_DRAIN_LOOK_EVERY_S: Final = 0.02
-_DRAIN_SAID_EVERY_S: Final = 10.0
+_CROWDED_S: Final = 0.025
 _NEARLY_FULL: Final = 0.9
 _READ_AT_LEAST: Final = 2_000
-
-
-class AnotherSender(Exception):  # noqa: N818 - it is what was found
-    """Another sender holds the spool."""
-
-
-class End(enum.Enum):
-    """How a run ended."""
-
-    STOPPED = "a signal asked for it"
-    DRAINED = "all that was there at the start is done"
-    DRAIN_TIMEOUT = "the time for draining is over"
-    LOCK_LOST = "the spool or its sender.lock was moved or removed"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run is to do. Sizes in bytes, times in seconds."""
-
-    spool: Spool
-    url: str
-    transport: str
-    window: Window
-    limits: Limits
-    max_spool: int
-    drain: bool = False
-    drain_timeout_s: float | None = None
-
-
-def hold(spool: Spool, *, files: Files = FILES) -> int:
-    """Make the spool if it is missing and take its `sender.lock`; return the descriptor that holds it.
-
-    Raises `AnotherSender`, or `SpoolError`.
-    """
-    places.make(spool, files=files)
-    try:
-        locks.make(spool.sender_lock, files=files)
-    except OSError as error:
-        raise spool_error(error, "make", spool.sender_lock) from error
-    lock = locks.take(spool.sender_lock)
-    if lock is locks.Denied.HELD:
-        raise AnotherSender
-    if isinstance(lock, locks.Denied):
-        raise SpoolError(
-            f"{spool.sender_lock} is no file: move it away, and start the sender again",
-            path=spool.sender_lock,
-        )
-    return lock
+_DRAIN_ENDS: Final = {Drained.DONE: End.DRAINED, Drained.TIMEOUT: End.DRAIN_TIMEOUT}
 
 
 class Daemon:
-    """Sends a spool through `sink` until it is told to stop; `lock` is what `hold` returned for it."""
+    """Sends a spool through `sink` until it is told to stop; `lock` is what `hold` returned for it.
+
+    `run` is all of it; a simulation takes the same steps by itself: `begin`, then `turn` while `ended` says None, then
+    `finish`. `asked` is what signals asked for.
+    """
 
     def __init__(  # noqa: PLR0913 - what it runs on, and what is handed in to be testable
         self,
@@ -116,18 +66,22 @@ class Daemon:
         sink: Sink,
         log: Log,
         *,
+        random: Callable[[], float] = chance.random,
         clock: Clock = CLOCK,
         files: Files = FILES,
     ) -> None:
+        self.asked = Signals()
         self._plan = plan
         self._sink = sink
         self._log = log
         self._clock = clock
         self._files = files
         self._announcer = Announcer(log)
-        self._rejected = RejectedStore(plan.spool, "sender", clock=clock.wall, files=files)
+        self._rejected = RejectedStore(
+            plan.spool, "sender", clock=clock.wall, wait=clock.wait, files=files
+        )
         self._dispatcher = Dispatcher(
-            sink, self._keep, window=plan.window, random=random.random, clock=clock
+            sink, self._keep, window=plan.window, random=random, clock=clock
         )
         offsets = self._load()
         self._reader = SpoolReader(
@@ -152,23 +106,27 @@ class Daemon:
             files=files,
         )
         self._snapshots = Snapshots(plan.spool, plan.url, plan.transport, clock=clock)
-        self._signal: int | None = None
-        self._status_asked = False
         self._crowded: set[str] = set()
         self._waiting = 0
         self._lock = lock
         self._holds = True
-        self._commit = _Every(_COMMIT_EVERY_S)
+        self._commit = Every(_COMMIT_EVERY_S)
         # With a short age, as in a test or on a small disk, there is no sense in looking seldom.
-        self._retain = _Every(min(_RETAIN_EVERY_S, max(0.2, plan.limits.age_s / 10)))
-        self._drain = Drain(plan.spool) if plan.drain else None
-        self._drain_look = _Every(_DRAIN_LOOK_EVERY_S)
-        self._drain_said = _Every(_DRAIN_SAID_EVERY_S)
+        self._retain = Every(min(_RETAIN_EVERY_S, max(0.2, plan.limits.age_s / 10)))
+        self._drain = self._watch_drain() if plan.drain else None
 
     def run(self) -> End:
         """Send until a signal, or until the drain is done."""
-        self._install_signals()
-        self._raise_file_limit()
+        with self.asked.caught(figures=True):
+            self.begin()
+            while (end := self.ended()) is None:
+                self.turn()
+            self.finish(end)
+        return end
+
+    def begin(self) -> None:
+        """Make room for what is read, clear what a crash left, and say what is sent where."""
+        _raise_file_limit()
         self._retention.sweep()
         self._log.info(
             "sender-started",
@@ -179,18 +137,11 @@ class Daemon:
             pid=os.getpid(),
             version=__version__,
         )
-        began = self._clock.monotonic()
-        while (end := self._ended(began)) is None:
-            self._turn()
-        if end is End.LOCK_LOST:
-            self._give_way()
-        else:
-            self._finish(end)
-        return end
 
     # The loop
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Read, send, settle what was answered, and do what is due; waits a quarter of a second at most."""
         lines, size = self._dispatcher.room()
         # Reading a line for each answer would read each chunk again and again.
         few = lines < _READ_AT_LEAST
@@ -198,30 +149,35 @@ class Daemon:
         read = self._reader.read(0 if few else lines, 0 if few else size, self._dispatcher.hungry)
         self._dispatcher.offer(read)
         self._snapshots.read(read)
-        self._exchange(self._wait_s(full=few))
+        turns.turn(self._dispatcher, self._wait_s(full=few), self._clock)
+        self._do_what_is_due(self._clock.monotonic())
+
+    def ended(self) -> End | None:
+        """Return how the run has ended, None if it goes on."""
+        if not self._holds:
+            return End.LOCK_LOST
+        if self.asked.stopped_by is not None:
+            return End.STOPPED
+        if self._drain is None:
+            return None
+        blocked = self._dispatcher.gate.state is GateState.BLOCKED
         now = self._clock.monotonic()
+        return _DRAIN_ENDS.get(self._drain.look(self._committer.done, now, blocked=blocked))
+
+    def _do_what_is_due(self, now: float) -> None:
         self._announcer.look(self._dispatcher, self._waiting, now)
         if self._commit.due(now):
-            self._write(now)
+            self._committed(now)
+            self._save_status()
         if self._retain.due(now):
             self._remove()
-        if self._status_asked:
-            self._status_asked = False
+        if self.asked.take_figures_asked():
             self._log_status("status-logged", "status")
-
-    def _exchange(self, wait_s: float) -> None:
-        waited_from = self._clock.monotonic()
-        answers = self._dispatcher.turn(wait_s)
-        if not answers and not self._dispatcher.in_flight:
-            # A sink with nothing in flight returns at once; the time is waited here.
-            rest_s = wait_s - (self._clock.monotonic() - waited_from)
-            if rest_s > 0:
-                time.sleep(rest_s)
 
     def _wait_s(self, *, full: bool) -> float:
         now = self._clock.monotonic()
-        waits = [_IDLE_S, self._commit.left_s(now)]
-        waits.append(_IDLE_S / 10 if full else self._reader.next_look_s())
+        waits = [turns.PATIENCE_S, self._commit.left_s(now)]
+        waits.append(_CROWDED_S if full else self._reader.next_look_s())
         due_s = self._dispatcher.next_due_s()
         if due_s is not None:
             waits.append(due_s)
@@ -233,38 +189,15 @@ class Daemon:
             self._reader.pause(name, name in crowded)
         self._crowded = crowded
 
-    def _ended(self, began: float) -> End | None:
-        if not self._holds:
-            return End.LOCK_LOST
-        if self._signal is not None:
-            return End.STOPPED
-        now = self._clock.monotonic()
-        if self._drain is None or not self._drain_look.due(now):
-            return None
-        left = self._drain.left(self._committer.done())
-        if not left:
-            return End.DRAINED
-        if self._plan.drain_timeout_s is not None and now - began >= self._plan.drain_timeout_s:
-            return End.DRAIN_TIMEOUT
-        if self._drain_said.due(now):
-            blocked = self._dispatcher.gate.state is GateState.BLOCKED
-            self._log.info(
-                "drain-waiting",
-                "waiting for what was there at the start"
-                + (" (blocked: see the line before)" if blocked else ""),
-                left_bytes=left,
-            )
-        return None
+    def _watch_drain(self) -> DrainWatch:
+        plan, now = self._plan, self._clock.monotonic()
+        return DrainWatch(plan.spool, plan.drain_timeout_s, self._log, now)
 
     # Durability
 
-    def _write(self, now: float) -> None:
-        self._committed(now)
-        self._save_status()
-
     def _committed(self, now: float) -> bool:
         # Without the lock another sender may write here by now, also between a signal and the end.
-        self._holds = self._holds and self._still_holds()
+        self._holds = self._holds and still_holds(self._lock, self._plan.spool)
         if not self._holds:
             return False
         try:
@@ -274,12 +207,6 @@ class Daemon:
             return False
         self._announcer.checkpoint(None, now)
         return True
-
-    def _still_holds(self) -> bool:
-        try:
-            return bears_name(self._lock, self._plan.spool.sender_lock)
-        except OSError:
-            return True  # that it cannot be looked at says nothing
 
     def _explained(self, error: OSError) -> SpoolError:
         return spool_error(error, "write the checkpoint", self._plan.spool.checkpoint)
@@ -316,6 +243,15 @@ class Daemon:
 
     # The end
 
+    def finish(self, end: End) -> None:
+        """End as `end` says: with a checkpoint of all that was answered, unless the lock is lost."""
+        if end is End.LOCK_LOST:
+            self._give_way()
+        else:
+            self._end_well(end)
+        self._reader.close()
+        self._rejected.close()
+
     def _give_way(self) -> None:
         """End without a checkpoint: another sender may hold this spool by now."""
         self._log.error(
@@ -324,17 +260,12 @@ class Daemon:
             spool=self._plan.spool.path,
         )
         self._sink.close()
-        self._reader.close()
-        self._rejected.close()
 
-    def _finish(self, end: End) -> None:
+    def _end_well(self, end: End) -> None:
         self._log.info(
             "sender-stopping", f"stopping: {end.value}", in_flight=self._dispatcher.in_flight
         )
-        self._dispatcher.stop()
-        until = self._clock.monotonic() + _FINISH_S
-        while not self._dispatcher.settled() and self._clock.monotonic() < until:
-            self._exchange(min(_IDLE_S, self._dispatcher.next_due_s() or _IDLE_S))
+        turns.finish(self._dispatcher, self._clock)
         self._sink.close()
         saved = self._committed(self._clock.monotonic())
         if saved:
@@ -343,12 +274,10 @@ class Daemon:
         # Without a checkpoint it is more: all since the last one, which the log has said.
         sent_again = self._dispatcher.beyond() + self._dispatcher.in_flight if saved else "more"
         self._log_status("sender-stopped", "stopped", sent_again_at_next_start=sent_again)
-        self._reader.close()
-        self._rejected.close()
 
     def _how(self, end: End) -> str:
         if end is End.STOPPED:
-            return f"signal {self._signal}"
+            return f"signal {self.asked.stopped_by}"
         return "drained" if end is End.DRAINED else "drain timed out"
 
     def _log_status(self, event: str, message: str, **fields: object) -> None:
@@ -365,47 +294,16 @@ class Daemon:
             **fields,
         )
 
-    # Signals
-
-    def _install_signals(self) -> None:
-        signal.signal(signal.SIGTERM, self._on_stop)
-        signal.signal(signal.SIGINT, self._on_stop)
-        signal.signal(signal.SIGUSR1, self._on_status)
-
-    def _on_stop(self, number: int, _frame: object) -> None:
-        if self._signal is not None:
-            os._exit(128 + number)
-        self._signal = number
-
-    def _on_status(self, _number: int, _frame: object) -> None:
-        self._status_asked = True
-
     # What is seen from outside
 
     def _report(self, event: Event) -> None:
         self._dispatcher.figures.events[event.code] += 1
         self._announcer.event(event)
 
-    def _raise_file_limit(self) -> None:
-        # One descriptor for each segment that is read: the soft limit of 1,024 is for programs that use select().
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-
-class _Every:
-    """Due once in so many seconds of the monotonic clock."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._next = 0.0
-
-    def due(self, now: float) -> bool:
-        if now < self._next:
-            return False
-        self._next = now + self._seconds
-        return True
-
-    def left_s(self, now: float) -> float:
-        return max(0.0, self._next - now)
+def _raise_file_limit() -> None:
+    # One descriptor for each segment that is read: the soft limit of 1,024 is for programs that use select().
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,11 +1,13 @@
 """What `run --drain` waits for: all that was in the spool at its start.
 
-Owns the targets. Pure but for one look at the spool. Knows nothing about sending.
+Owns the targets, when they are looked at, and what is said meanwhile. Knows nothing about sending.
 """
 
 from __future__ import annotations
 
+import enum
 import errno
+import math
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -14,13 +16,19 @@ from kmq.durable import open_regular
 from kmq.errors import SpoolError, spool_error
 from kmq.spool import partitions, segment_path, segment_starts, writer_lock
 
+from .rhythm import Every
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kmq.spool import Spool
 
-__all__ = ["Drain"]
+    from .logs import Log
 
+__all__ = ["Drain", "DrainWatch", "Drained"]
+
+_LOOK_EVERY_S: Final = 0.02
+_SAID_EVERY_S: Final = 10.0
 _CHUNK: Final = 1 << 16
 _NO_SEGMENT: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENOENT})
 
@@ -50,6 +58,40 @@ class Drain:
             if marks.get(name, 0) < target and os.path.isdir(self._spool.partition(name))
         }
         return sum(target - marks.get(name, 0) for name, target in self._targets.items())
+
+
+class Drained(enum.Enum):
+    """How far a drain is."""
+
+    NOT_YET = "something is left"
+    DONE = "nothing is left"
+    TIMEOUT = "something is left, and the time is over"
+
+
+class DrainWatch:
+    """Watches a drain of `spool` that began at `now`, on the monotonic clock; says on `log` what is left."""
+
+    def __init__(self, spool: Spool, timeout_s: float | None, log: Log, now: float) -> None:
+        self._drain = Drain(spool)
+        self._until = math.inf if timeout_s is None else now + timeout_s
+        self._log = log
+        self._look = Every(_LOOK_EVERY_S)
+        self._said = Every(_SAID_EVERY_S)
+
+    def look(self, marks: Callable[[], Mapping[str, int]], now: float, *, blocked: bool) -> Drained:
+        """Return how far it is by the low-water marks, which are asked for only when it is time to look."""
+        if not self._look.due(now):
+            return Drained.NOT_YET
+        left = self._drain.left(marks())
+        if not left:
+            return Drained.DONE
+        if now >= self._until:
+            return Drained.TIMEOUT
+        if self._said.due(now):
+            why = " (blocked: see the line before)" if blocked else ""
+            message = f"waiting for what was there at the start{why}"
+            self._log.info("drain-waiting", message, left_bytes=left)
+        return Drained.NOT_YET
 
 
 def _target(path: str) -> int | None:

@@ -1,6 +1,6 @@
 """`kmq-sender replay`: send commands again, from the spool or from files.
 
-Owns the options, the question, the signals and how a replay ends. What it reads and sends is `sender.replay`'s; how its
+Owns the options, the question and how a replay ends. What it reads and sends is `sender.replay`'s; how its
 course is told is `replay_text`'s.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from sender.dispatcher import Window
 from sender.replay import Filter, Replay, ReplaySource
 from sender.replay.source import Missing, file_pieces, spool_pieces
 from sender.replay.tally import tally
+from sender.signals import Signals
 from sender.transport.choose import make_sink
 from sender.transport.settings import TransportSettings
 
@@ -41,7 +41,7 @@ from .replay_course import Course
 from .replay_text import counted, question, result, shortfall, uncounted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from sender.replay.source import Piece
 
@@ -211,13 +211,13 @@ def _may_send(plan: _Plan, total: int | None) -> bool:
 
 def _run(replay: Replay, course: Course, total: int | None) -> Exit:
     began = time.monotonic()
-    with _signals() as caught, course.shown(replay, total):
-        replay.run(lambda: bool(caught), course.look)
+    asked = Signals()
+    with asked.caught(), course.shown(replay, total):
+        replay.run(lambda: asked.stopped_by is not None, course.look)
     course.ended(replay)
     click.echo(result(replay.delivered, replay.rejected, time.monotonic() - began))
-    stopped_by = caught[0] if caught else None
     return _unless_short(
-        shortfall(replay.rejected, course.failures, stopped_by, done=replay.done), course
+        shortfall(replay.rejected, course.failures, asked.stopped_by, done=replay.done), course
     )
 
 
@@ -225,21 +225,3 @@ def _unless_short(missing: str | None, course: Course) -> Exit:
     if missing is None:
         return Exit.OK
     raise Failure(missing, Exit.NO_PERMISSION if course.forbidden else Exit.INCOMPLETE)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Give the list of signals that asked to stop; the second one ends the process at once."""
-    caught: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        if caught:
-            os._exit(128 + number)
-        caught.append(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

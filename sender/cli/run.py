@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from kmq import __version__
-from sender.daemon import AnotherSender, Daemon, End, Plan, hold
+from sender.daemon import Daemon
 from sender.dispatcher import Window
+from sender.holding import AnotherSender, hold
 from sender.logs import Log
+from sender.plan import End, Plan
 from sender.retention import limits
 from sender.status.holders import holder_of
 from sender.transport.choose import make_sink, resolve

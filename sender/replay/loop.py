@@ -9,11 +9,10 @@ its line alone. Its time is part of that, so that what KISSmetrics already has c
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from kmq.clock import CLOCK, Clock
-from sender.dispatcher import Dispatcher, Window
+from sender.dispatcher import Dispatcher, Window, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,17 +28,14 @@ __all__ = ["Replay"]
 _AT_ONCE_LINES: Final = 2_000
 """Lines that are read between two looks at the answers, at most."""
 
-_PATIENCE_S: Final = 0.25
 _STREAM_PATIENCE_S: Final = 0.05
-_SHORTEST_S: Final = 0.001
-_FINISH_S: Final = 10.0
 
 
 class Replay:
     """Sends what `wanted` takes of `source` through `sink`.
 
     `passed` is told of each line that is no command, and of each command that the API refused for what it says.
-    `random` gives numbers in [0, 1), `wait` waits for seconds.
+    `random` gives numbers in [0, 1).
     """
 
     def __init__(  # noqa: PLR0913 - its two seams, and what is handed in to be testable
@@ -52,13 +48,11 @@ class Replay:
         passed: Callable[[New], None],
         random: Callable[[], float],
         clock: Clock = CLOCK,
-        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._source = source
         self._wanted = wanted
         self._passed = passed
         self._clock = clock
-        self._wait = wait
         self.dispatcher = Dispatcher(
             sink, self._pass_over, window=window, random=random, clock=clock
         )
@@ -87,13 +81,14 @@ class Replay:
             self.turn()
             look()
         if not self.done:
-            self._finish(look)
+            turns.finish(self.dispatcher, self._clock, look)
         return self.done
 
     def turn(self) -> None:
         """Read ahead, send what may go, settle what was answered; waits a quarter of a second at most."""
         read = self._read_ahead()
-        self._exchange(0.0 if read else self._wait_s())
+        turns.turn(self.dispatcher, 0.0 if read or self.done else self._wait_s(), self._clock)
+        self.dispatcher.low_water()  # forgets what is settled
 
     def _read_ahead(self) -> int:
         if self.dispatcher.crowded():
@@ -103,24 +98,9 @@ class Replay:
         self.dispatcher.offer(line for line in lines if self._wanted.takes(line))
         return len(lines)
 
-    def _exchange(self, wait_s: float) -> None:
-        answers = self.dispatcher.turn(wait_s)
-        self.dispatcher.low_water()  # forgets what is settled
-        if wait_s and not answers and not self.dispatcher.in_flight and not self.done:
-            # A sink with nothing in flight returns at once; the time is waited here.
-            self._wait(wait_s)
-
     def _wait_s(self) -> float:
-        longest = _PATIENCE_S if self._source.ended else _STREAM_PATIENCE_S
-        due_s = self.dispatcher.next_due_s()
-        return longest if due_s is None else min(longest, max(due_s, _SHORTEST_S))
-
-    def _finish(self, look: Callable[[], None]) -> None:
-        self.dispatcher.stop()
-        until = self._clock.monotonic() + _FINISH_S
-        while not self.dispatcher.settled() and self._clock.monotonic() < until:
-            self._exchange(self._wait_s())
-            look()
+        longest_s = turns.PATIENCE_S if self._source.ended else _STREAM_PATIENCE_S
+        return turns.patience_s(self.dispatcher, longest_s)
 
     def _pass_over(self, batch: Sequence[New]) -> None:
         for new in batch:

@@ -30,11 +30,11 @@ __init__
 """
 SENDER = """
 __init__
-flow logs reserve
+flow logs reserve rhythm signals holding
 api tracking checkpoint
 advice rejected. retention. reader.
 dispatcher.
-status. commit announcer drain
+status. commit announcer drain plan
 replay. verify. transport.
 daemon
 collector.

@@ -16,30 +16,22 @@ from kmq.command import Command, encode
 from kmq.errors import NoPermission, SpoolError, SpoolFull
 from kmq.spool import Spool
 from sender import checkpoint, status
-from sender.daemon import AnotherSender, Daemon, End, Plan, hold
+from sender.daemon import Daemon
 from sender.dispatcher import Window
 from sender.flow import Delivery, Outcome, Verdict
+from sender.holding import AnotherSender, hold
 from sender.logs import Log
+from sender.plan import End, Plan
 from sender.retention import Limits
 from tests.support.files import files_with
 from tests.support.sinks import DELIVERED, HandSink, answered
 from tests.support.spools import Partition, make_spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 KEEP = Limits(age_s=1e9, max_bytes=1 << 40)
-
-
-@pytest.fixture(autouse=True)
-def _own_signals() -> Iterator[None]:
-    """Give this process its signal handlers back."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -217,7 +209,7 @@ def test_near_the_cap_delivered_segments_go_whatever_their_age(spool: Spool) -> 
     def look() -> None:
         nonlocal looks
         looks += 1
-        if not os.path.exists(partition.path) and run.daemon._signal is None:
+        if not os.path.exists(partition.path) and run.daemon.asked.stopped_by is None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     real = run.daemon._remove

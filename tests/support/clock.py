@@ -27,6 +27,10 @@ class MovableClock(Clock):
         self._wall += seconds
         self._monotonic += seconds
 
+    def wait(self, seconds: float) -> None:
+        """Let the time pass that somebody would have waited."""
+        self.advance(seconds)
+
     def step(self, seconds: float) -> None:
         """Set the wall clock, as an administrator does; the other goes on."""
         self._wall += seconds

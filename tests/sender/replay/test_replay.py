@@ -138,9 +138,7 @@ def replay_of(  # noqa: PLR0913 - the parts of a replay
     window = window or Window()
     if time is None:
         return Replay(source, sink, wanted, window=window, passed=note, random=chance)
-    return Replay(
-        source, sink, wanted, window=window, passed=note, random=chance, clock=time, wait=time.wait
-    )
+    return Replay(source, sink, wanted, window=window, passed=note, random=chance, clock=time)
 
 
 def unstopped() -> bool:
@@ -308,7 +306,6 @@ def test_a_stream_is_waited_for() -> None:
         passed=Passed(),
         random=lambda: 0.5,
         clock=time,
-        wait=time.wait,
     )
     coming = [encode(command) for command in COMMANDS]
     turns = 0
