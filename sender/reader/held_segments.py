@@ -1,7 +1,8 @@
 """The segments of a partition that were read and are not yet covered by a checkpoint, and their sync.
 
-Owns the one descriptor that is kept from a segment's first read until a checkpoint covers it: only through it is a
-write-back that failed in between sure to be reported. Knows nothing about reading or checkpoints.
+Owns which segments are kept from their first read until a checkpoint covers them: only through the descriptor that
+they were read through is a write-back that failed in between sure to be reported. One whose bytes are all durable may
+rest meanwhile. Knows nothing about reading or checkpoints.
 
 Invariant: a mark that `sync` returned may be written; all below it is durable, or was when this process began. What
 failed once stays failed in this process, since a later sync that succeeds proves nothing.
@@ -62,8 +63,7 @@ class HeldSegments:
         It bounds what a power cut takes from apps that do not sync, also while nothing can be sent.
         """
         for segment in (*(segment for _, segment in self._left), current):
-            if not segment.sync(segment.end()):
-                self._report(segment.start)
+            self._sync_read(segment)
         self._unread = {start: self._unread.get(start, 0) for start, _ in unread}
         for start, path in unread:
             self._sync_unread(start, path)
@@ -80,6 +80,13 @@ class HeldSegments:
         for _, segment in self._left:
             segment.close()
         self._left = []
+
+    def _sync_read(self, segment: SegmentReader) -> None:
+        try:
+            if not segment.sync(segment.end()):
+                self._report(segment.start)
+        except OSError:
+            return  # grown at rest, and not to be opened now: the reader meets the same, and says so
 
     def _sync_unread(self, start: int, path: str) -> None:
         try:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from kmq.spool import segment_path, segment_starts
 from sender.flow import Event
 
+from .descriptors import OUT_OF_DESCRIPTORS, Descriptors, Shortage
 from .listing import Listing
 from .placing import Extent
 from .segment_reader import SegmentReader
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from kmq.durable import Files
 
-    from .segment_reader import Pread
+    from .segment_file import Pread
 
 __all__ = ["QUIET_POLL_S", "PartitionFiles", "Surroundings", "Troubles"]
 
@@ -42,26 +43,37 @@ _NO_SEGMENT: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a reader is handed: where facts go, and how it reads and syncs."""
+    """What a reader is handed: where facts go, how it reads and syncs, and what it shares with all others."""
 
     report: Callable[[Event], None]
     files: Files
     pread: Pread
+    descriptors: Descriptors
+    shortage: Shortage
 
 
 class Troubles:
-    """What goes wrong in one partition, reported when it begins and not again before it was over."""
+    """What goes wrong in one partition, reported when it begins and not again before it was over.
 
-    def __init__(self, partition: str, report: Callable[[Event], None]) -> None:
+    That descriptors ran out goes wrong in all of them at once, and is the `shortage`'s to tell.
+    """
+
+    def __init__(self, partition: str, report: Callable[[Event], None], shortage: Shortage) -> None:
         self._partition = partition
         self._report = report
+        self._shortage = shortage
         self._now: set[str] = set()
+        self._short: set[str] = set()
 
     def __contains__(self, code: str) -> bool:
-        return code in self._now
+        return code in self._now or code in self._short
 
     def met(self, code: str, error: OSError, offset: int | None) -> None:
         """Take note that something is not possible now."""
+        if error.errno in OUT_OF_DESCRIPTORS:
+            self._short.add(code)
+            self._shortage.met(error.errno)
+            return
         if code not in self._now:
             self._now.add(code)
             self.fact(code, offset, os.strerror(error.errno or errno.EIO))
@@ -69,6 +81,7 @@ class Troubles:
     def over(self, code: str) -> None:
         """Take note that it is possible again."""
         self._now.discard(code)
+        self._short.discard(code)
 
     def fact(self, code: str, offset: int | None, detail: str = "") -> None:
         """Report what is so for good."""
@@ -88,7 +101,7 @@ class PartitionFiles:
         self._path = path
         self._around = around
         self._troubles = troubles
-        self._listing = Listing(path, lambda: segment_starts(path))
+        self._listing = Listing(path, self._starts)
         self._passed_by: set[int] = set()
         self._told: set[int] = set()
         self._retry_at = -math.inf
@@ -177,7 +190,7 @@ class PartitionFiles:
 
     def end(self) -> int:
         """Return the offset of the partition's end as of now, listed anew. Raises OSError."""
-        for start in reversed(segment_starts(self._path)):
+        for start in reversed(self._starts()):
             found = self.named(start)
             if found is not None and stat.S_ISREG(found.st_mode):
                 return start + found.st_size
@@ -198,10 +211,18 @@ class PartitionFiles:
         finally:
             segment.close()
 
+    def _starts(self) -> list[int]:
+        return self._around.descriptors.make_room(lambda: segment_starts(self._path))
+
     def _opened(self, start: int) -> SegmentReader:
         around = self._around
         return SegmentReader.open(
-            self._name, self._path, start, pread=around.pread, files=around.files
+            self._name,
+            self._path,
+            start,
+            pread=around.pread,
+            files=around.files,
+            descriptors=around.descriptors,
         )
 
     def _size(self, start: int) -> int | None:

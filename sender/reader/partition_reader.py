@@ -58,13 +58,15 @@ class PartitionReader:
         self.placed = False
         self.more = True
         self._path = path
-        self._troubles = Troubles(name, around.report)
+        self._descriptors = around.descriptors
+        self._troubles = Troubles(name, around.report, around.shortage)
         self._files = PartitionFiles(name, path, around, self._troubles)
         self._held = HeldSegments(self._troubles, around.files)
         self._current: SegmentReader | None = None
         self._next: SegmentReader | None = None
         self._replaced = False
         self._vanished = False
+        self._mourned: SegmentReader | None = None
         self._active_until = self._rest_until = self._quiet_from = -math.inf
         self._seen_end = -1
 
@@ -170,6 +172,7 @@ class PartitionReader:
             return []
         self._open_next(current, now)  # before the read: see the first order above
         lines = self._given(current.take(max_lines, max_bytes))
+        self._say_what_is_out_of_reach(current)
         self.more = not current.at_end or self._next is not None
         if lines or not current.at_end:
             return lines
@@ -202,7 +205,7 @@ class PartitionReader:
         return segment
 
     def _is_held(self) -> bool:
-        lock = locks.take(writer_lock(self._path))
+        lock = self._lock()
         if isinstance(lock, int):
             os.close(lock)
         return lock is locks.Denied.HELD
@@ -232,15 +235,18 @@ class PartitionReader:
             return []
         if self._next is not following:  # what the listing before had missed comes first
             return []
+        # Whatever can fail comes first: a line that was given up and not returned would be skipped.
+        upto = current.at + current.unfinished
+        goes_on = self._replaced and upto <= following.end() and following.ends_a_line(upto)
         lines = self._given(current.give_up())
+        if goes_on:
+            following.seek(upto, durable=False)
         self._leave(current, following)
         return lines
 
     def _leave(self, current: SegmentReader, following: SegmentReader) -> None:
         self._held.leave(current, self.offset or 0)
-        if self._replaced:
-            _go_on_in_replacement(current, following)
-        else:
+        if not self._replaced:
             self._report_seam(current.at, following.start)
         self.offset = max(self.offset or 0, following.start)
         self._current, self._next, self._replaced = following, None, False
@@ -250,6 +256,12 @@ class PartitionReader:
             self._troubles.fact("gap", end, f"{start - end:,} bytes are missing")
         elif start < end:
             self._troubles.fact("overlap", start, f"{end - start:,} bytes")
+
+    def _say_what_is_out_of_reach(self, current: SegmentReader) -> None:
+        missing = current.out_of_reach()
+        if missing and current is not self._mourned:
+            self._mourned = current
+            self._troubles.fact("segment-gone", current.at, f"{missing:,} bytes were not read")
 
     # A tail that nobody will finish
 
@@ -261,7 +273,7 @@ class PartitionReader:
             return []
         self._quiet_from = now
         try:
-            lock = locks.take(writer_lock(self._path))
+            lock = self._lock()
         except OSError as error:
             self._troubles.met("lock-failed", error, end)
             return []
@@ -272,6 +284,9 @@ class PartitionReader:
         finally:
             if isinstance(lock, int):
                 os.close(lock)
+
+    def _lock(self) -> int | locks.Denied:
+        return self._descriptors.make_room(lambda: locks.take(writer_lock(self._path)))
 
     def _give_up(self, current: SegmentReader, now: float) -> list[Line]:
         known = self._look(now, again=True)
@@ -306,11 +321,6 @@ class PartitionReader:
         if named is not None and not self._replaced and not current.is_at(named):
             self._replaced = True
             self._troubles.fact("segment-replaced", current.start, "another file bears its name")
-
-
-def _go_on_in_replacement(before: SegmentReader, following: SegmentReader) -> None:
-    if before.at <= following.end() and following.ends_a_line(before.at):
-        following.seek(before.at, durable=False)
 
 
 def _moved(line: Line, floor: int, ceiling: float) -> Line:

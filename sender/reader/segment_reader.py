@@ -1,7 +1,7 @@
 """One open segment, read forwards: whole lines with the places where they stand, and its sync.
 
-Owns a descriptor, how far it has been read, and how far it is known to be durable. Knows nothing about which segment
-comes next, whether a writer still lives, or what a line says.
+Owns how far it has been read. Knows nothing about which segment comes next, whether a writer still lives, or what a
+line says; nor when its file's descriptor rests, but that one at rest is asked for its size before it is read.
 
 Invariant: bytes behind the last newline are never given out as a line. They are read again from the line's start at
 the next look, so that no tail is kept in memory; only `give_up`, called by whoever knows that nobody will finish them,
@@ -14,15 +14,17 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from kmq.command import MAX_LINE, salvage
-from kmq.durable import FILES, Files, open_regular
+from kmq.durable import FILES, Files
 from kmq.spool import segment_path
 from sender.flow import Line, Position
 
+from .segment_file import SegmentFile
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
-    Pread = Callable[[int, int, int], bytes]
+    from .descriptors import Descriptors
+    from .segment_file import Pread
 
 __all__ = ["HEAD_BYTES", "SegmentReader"]
 
@@ -39,29 +41,17 @@ class SegmentReader:
     the number of bytes that stand behind the last newline.
     """
 
-    def __init__(
-        self,
-        partition: str,
-        start: int,
-        fd: int,
-        *,
-        pread: Pread = os.pread,
-        files: Files = FILES,
-    ) -> None:
+    def __init__(self, partition: str, start: int, file: SegmentFile) -> None:
         self.partition = partition
         self.start = start
         self.at = start
         self.at_end = False
         self.unfinished = 0
-        self.sync_failed = False
-        self._fd = fd
-        self._pread = pread
-        self._files = files
+        self._file = file
         self._scanned = start  # no newline stands between `at` and here
-        self._durable = start
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - three of them are seams, handed in by name
         cls,
         partition: str,
         path: str,
@@ -69,22 +59,27 @@ class SegmentReader:
         *,
         pread: Pread = os.pread,
         files: Files = FILES,
+        descriptors: Descriptors | None = None,
     ) -> Self:
         """Open the segment `start` in the directory `path`; raises OSError where no regular file bears its name."""
-        fd = open_regular(segment_path(path, start), os.O_RDONLY)
-        return cls(partition, start, fd, pread=pread, files=files)
+        file = SegmentFile(
+            segment_path(path, start), pread=pread, files=files, descriptors=descriptors
+        )
+        return cls(partition, start, file)
 
     def seek(self, at: int, *, durable: bool) -> None:
         """Go on at offset `at`, a line's start. With `durable`, what lies below was synced by another process."""
         self.at = self._scanned = at
         if durable:
-            self._durable = at
+            self._file.trust(at - self.start)
 
     def take(self, max_lines: int, max_bytes: int) -> list[Line]:
         """Return the next whole lines, at most `max_lines` of `max_bytes` together; but one, whatever its length.
 
         An empty list means the end (`at_end`), or that a line of monstrous length is being passed, piece by piece.
         """
+        if self.at_end and not self._file.may_hold_more(self._seen_up_to() - self.start):
+            return []
         if self._scanned > self.at:
             return self._scan_on()
         size = max_bytes + MAX_LINE
@@ -107,7 +102,8 @@ class SegmentReader:
 
     def give_up(self) -> list[Line]:
         """Return what stands unfinished, if anything does, as a faulty line and pass it: nobody will finish it."""
-        if not self.unfinished:
+        if not self.unfinished or self._file.gone:
+            self.unfinished = 0
             return []
         if self.unfinished >= MAX_LINE:
             return [
@@ -121,40 +117,30 @@ class SegmentReader:
         return self._read(1, offset - 1) == b"\n"
 
     def end(self) -> int:
-        """Return the offset of its end as the file system has it."""
-        return self.start + os.fstat(self._fd).st_size
+        """Return the offset of its end as the file system has it. Raises OSError."""
+        return self.start + self._file.size()
 
     def is_at(self, named: os.stat_result) -> bool:
         """Say whether `named` is this file, and as long as what was read of it."""
-        same = os.path.samestat(named, os.fstat(self._fd))
-        return same and self.start + named.st_size >= self.at
+        return self._file.is_same(named) and self.start + named.st_size >= self.at
+
+    def out_of_reach(self) -> int:
+        """Return how many bytes were seen and can be read no more: it lost its name while its file was closed."""
+        return max(0, self.start + self._file.seen - self.at) if self._file.gone else 0
 
     def sync(self, upto: int) -> bool:
-        """Return whether all bytes below `upto` are durable, syncing only if some are not known to be.
-
-        A failure is final: the kernel reports lost pages once, and a sync that succeeds after it proves nothing.
-        """
-        if upto <= self._durable:
-            return True
-        if self.sync_failed:
-            return False
-        end = self.end()
-        try:
-            self._files.fdatasync(self._fd)
-        except OSError:
-            self.sync_failed = True
-            return False
-        self._durable = end
-        return True
+        """Return whether all bytes below `upto` are durable, as `SegmentFile.sync` does."""
+        return self._file.sync(upto - self.start)
 
     def close(self) -> None:
         """Close the descriptor."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._file.close()
+
+    def _seen_up_to(self) -> int:
+        return max(self._scanned, self.at + self.unfinished)
 
     def _read(self, size: int, offset: int) -> bytes:
-        return self._pread(self._fd, size, offset - self.start)
+        return self._file.read(size, offset - self.start)
 
     def _lines(self, raws: list[bytes]) -> list[Line]:
         lines: list[Line] = []

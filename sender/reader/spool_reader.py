@@ -20,6 +20,7 @@ from kmq.durable import FILES, Files
 from kmq.spool import partitions
 from sender.flow import Event, Line
 
+from .descriptors import OUT_OF_DESCRIPTORS, Descriptors, Shortage, share_of_limit
 from .listing import Listing
 from .partition_files import QUIET_POLL_S, Surroundings
 from .partition_reader import ACTIVE_POLL_S, PartitionReader
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from kmq.spool import Spool
 
-    from .segment_reader import Pread
+    from .segment_file import Pread
 
 __all__ = ["HUNGRY_BYTES", "TURN_BYTES", "SpoolReader"]
 
@@ -52,7 +53,8 @@ class SpoolReader:
 
     `report` gets facts that are worth a log line and a count. Their codes: `gap`, `overlap`, `segment-gone`,
     `segment-replaced`, `no-segment` (a link, a directory or the like bears a segment's name), `offset-does-not-fit`,
-    `spool-unreadable`, `open-failed`, `read-failed`, `lock-failed`, `segment-sync-failed`.
+    `spool-unreadable`, `open-failed`, `read-failed`, `lock-failed`, `segment-sync-failed`. `max_open` says how many
+    segments may be open at a time.
 
     >>> reader = SpoolReader(spool, checkpoint.load(spool).offsets, report=log)  # doctest: +SKIP
     >>> [line.raw for line in reader.read(100, 1_000_000)]  # doctest: +SKIP
@@ -68,13 +70,18 @@ class SpoolReader:
         clock: Callable[[], float] = time.monotonic,
         files: Files = FILES,
         pread: Pread = os.pread,
+        max_open: Callable[[], int] = share_of_limit,
     ) -> None:
         self._spool = spool
         self._offsets = dict(offsets)  # of partitions that were not found yet
         self._report = report
         self._clock = clock
-        self._around = Surroundings(report, files, pread)
-        self._listing = Listing(spool.path, lambda: partitions(spool))
+        self._shortage = Shortage(report, clock)
+        descriptors = Descriptors(max_open)
+        self._around = Surroundings(report, files, pread, descriptors, self._shortage)
+        self._listing = Listing(
+            spool.path, lambda: descriptors.make_room(lambda: partitions(spool))
+        )
         self._listing_fails = False
         self._found: dict[str, PartitionReader] = {}
         self._ready: deque[PartitionReader] = deque()
@@ -254,7 +261,9 @@ class SpoolReader:
     def _cannot_list(self, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
             self._listing.forget()  # moved away and back again, its time tells nothing
-        if not self._listing_fails:
+        if error.errno in OUT_OF_DESCRIPTORS:
+            self._shortage.met(error.errno)
+        elif not self._listing_fails:
             self._listing_fails = True
             self._report(Event("spool-unreadable", detail=os.strerror(error.errno or 0)))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -492,26 +491,6 @@ def _spool_of_this_user(folder: Path) -> Spool:
         os.chown(folder, own, -1)
         os.seteuid(own)
     return make_spool(folder / "spool")
-
-
-def test_without_descriptors_the_others_go_on(
-    spool: Spool, clock: ManualClock, reports: Reports
-) -> None:
-    """Where the limit of open files is reached, that is reported, and tried again later."""
-    for number in range(3):
-        Partition(spool, f"20261123T204501Z-0000000{number}").append(b"line\n")
-    reader = SpoolReader(spool, {}, clock=clock, report=reports)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.open("/dev/null", os.O_RDONLY)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 2, hard))
-    try:
-        given = read_all(reader, clock)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert 1 <= len(given) < 3
-    assert set(reports.codes()) <= {"open-failed", "spool-unreadable"}
-    assert len(given) + len(read_all(reader, clock, seconds=6)) == 3
 
 
 @pytest.mark.parametrize("zeros", [65_536, 200_000, 1 << 20])

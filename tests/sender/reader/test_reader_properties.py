@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 from kmq.command import MAX_LINE
 from sender.flow import Line, Position
 from sender.reader import SpoolReader
+from tests.support.files import descriptors_in
 from tests.support.spools import ManualClock, Partition, Reports, make_spool, read_all
 
 NAMES = ["20261123T204501Z-4f2a91c3", "20261123T204501Z-90be12aa", "20261124T000000Z-00000000"]
@@ -93,9 +94,10 @@ class Modelled(Partition):
 class Reading(RuleBasedStateMachine):
     """Writers, a reader and its restarts, on a real directory."""
 
-    @initialize()
-    def begin(self) -> None:
-        """Start with an empty spool and a reader."""
+    @initialize(max_open=st.sampled_from([1, 2, 1_000]))
+    def begin(self, max_open: int) -> None:
+        """Start with an empty spool and a reader, which may have so many segments open."""
+        self.max_open = max_open
         self.root = Path(tempfile.mkdtemp())
         self.spool = make_spool(self.root / "spool")
         self.clock = ManualClock()
@@ -107,7 +109,13 @@ class Reading(RuleBasedStateMachine):
     def start_reader(self) -> None:
         """Start a sender's reader from the last checkpoint."""
         self.reports = Reports()
-        self.reader = SpoolReader(self.spool, self.marks, clock=self.clock, report=self.reports)
+        self.reader = SpoolReader(
+            self.spool,
+            self.marks,
+            clock=self.clock,
+            report=self.reports,
+            max_open=lambda: self.max_open,
+        )
 
     def teardown(self) -> None:
         """Read to the end, whatever happened before."""
@@ -188,6 +196,8 @@ class Reading(RuleBasedStateMachine):
     def read(self, lines: int, size: int, *, hungry: bool) -> None:
         """Read with some budget."""
         self.take(self.reader.read(lines, size, (lambda _: True) if hungry else None))
+        held = sum(partition.held for partition in self.partitions.values())
+        assert descriptors_in(self.root) <= self.max_open + held
 
     @rule(seconds=st.sampled_from([0.001, 0.02, 0.1, 0.25, 0.3, 1.0, 6.0]))
     def let_time_pass(self, seconds: float) -> None:
@@ -203,6 +213,11 @@ class Reading(RuleBasedStateMachine):
                 self.marks[name] = max(self.marks.get(name, 0), lines[upto - 1].position.end)
         assert self.reader.sync(self.marks) == self.marks
         self.reader.covered(self.marks)
+
+    @rule()
+    def sync_ahead(self) -> None:
+        """Make durable what was appended so far."""
+        self.reader.sync_ahead()
 
     @rule()
     def restart(self) -> None:
