@@ -162,10 +162,12 @@ class SegmentReader:
     def _scan_on(self) -> list[Line]:
         data = self._read(_SCAN_BYTES, self._scanned)
         newline = data.find(b"\n") + 1
-        self._scanned += newline or len(data)
         if newline:
-            self.at_end = False
-            return self._too_long(self._scanned)
+            # Reads, and may fail: nothing is passed before it has not, or the next newline would count as this one.
+            lines = self._too_long(self._scanned + newline)
+            self._scanned, self.at_end = self.at, False
+            return lines
+        self._scanned += len(data)
         self.unfinished = self._scanned - self.at
         self.at_end = len(data) < _SCAN_BYTES
         return []
