@@ -290,6 +290,7 @@ class PartitionReader:
 
     def _give_up(self, current: SegmentReader, now: float) -> list[Line]:
         known = self._look(now, again=True)
+        self._open_next(current, now)  # a name alone is no successor
         if not known or self._successor(current) is not None or not current.ends_here():
             return []
         return self._given(current.give_up())

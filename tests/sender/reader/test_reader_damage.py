@@ -305,6 +305,17 @@ def test_what_is_no_regular_file_seals_nothing(
     assert reader.at_end(NAME)
 
 
+def test_a_torn_tail_is_given_up_though_a_link_bears_a_later_name(
+    partition: Partition, reader: SpoolReader, clock: ManualClock, reports: Reports
+) -> None:
+    """What is no segment keeps nobody waiting for the rest of a line: the checkpoint would stay before it for ever."""
+    partition.append(b"one\ntw")
+    os.symlink("/dev/zero", segment_path(partition.path, 99))
+    lines = read_all(reader, clock)
+    assert [(line.raw, line.fault) for line in lines] == [(b"one", None), (b"tw", "torn")]
+    assert reports.events == [Event("no-segment", NAME, 99)]
+
+
 def test_a_name_beyond_all_offsets_is_none_of_ours(
     spool: Spool, partition: Partition, clock: ManualClock, reports: Reports
 ) -> None:
