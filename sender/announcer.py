@@ -6,6 +6,7 @@ codes: no name, value or key of a command can get into a log from here.
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,9 @@ _REJECTED_EVERY_S: Final = 60.0
 _BURST_S: Final = 1.0
 _KEY_EVERY_S: Final = 300.0
 _STEADY_S: Final = 10.0
+_LOCKED_S: Final = (
+    5.0  # another program's batch is no trouble; one that holds the lock for longer is stopped
+)
 
 
 class GateAnnouncer:
@@ -87,6 +91,7 @@ class Announcer:
         self._log = log
         self._gate = GateAnnouncer(log)
         self._keeping = Outage()
+        self._locked_since: float | None = None
         self._checkpoint = Outage()
         self._rejected_said: Counter[str] = Counter()
         self._rejected_due: float | None = None
@@ -111,7 +116,7 @@ class Announcer:
         self._gate.look(dispatcher.gate, waiting, now)
         self._look_at_rejected(dispatcher, now)
         self._look_at_keys(dispatcher.gate.own_keys_refused, now)
-        self._trouble(self._keeping, "rejected-failed", dispatcher.keep_error, now)
+        self._look_at_keeping(dispatcher.keep_error, now)
 
     def checkpoint(self, error: OSError | None, now: float) -> None:
         """Say that a checkpoint failed, or that it succeeds again."""
@@ -134,6 +139,14 @@ class Announcer:
                 reason=reason,
                 count=count,
             )
+
+    def _look_at_keeping(self, error: OSError | None, now: float) -> None:
+        if error is None or error.errno != errno.EAGAIN:
+            self._locked_since = None
+        elif self._locked_since is None:
+            self._locked_since = now
+        if self._locked_since is None or now - self._locked_since >= _LOCKED_S:
+            self._trouble(self._keeping, "rejected-failed", error, now)
 
     def _look_at_keys(self, refused: int, now: float) -> None:
         if refused == self._keys_said or now - self._keys_said_at < _KEY_EVERY_S:

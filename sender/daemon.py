@@ -78,7 +78,7 @@ class Daemon:
         self._files = files
         self._announcer = Announcer(log)
         self._rejected = RejectedStore(
-            plan.spool, "sender", clock=clock.wall, wait=clock.wait, files=files
+            plan.spool, "sender", clock=clock.wall, wait=None, files=files
         )
         self._dispatcher = Dispatcher(
             sink, self._keep, window=plan.window, random=random, clock=clock

@@ -7,6 +7,7 @@ Knows nothing about commands. The numbers are those of sysexits.h where it has o
 from __future__ import annotations
 
 import enum
+import errno
 from typing import Final
 
 import click
@@ -89,6 +90,10 @@ def exit_for(error: KmqError) -> Exit:
     >>> exit_for(InvalidSetting("KMQ_MAX_SPOOL", "much", "a size"))
     <Exit.CONFIG: 78>
     """
+    if (
+        isinstance(error, SpoolError) and error.errno == errno.EAGAIN
+    ):  # another process holds a lock
+        return Exit.TEMPORARY
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), Exit.INCOMPLETE)
 
 

@@ -35,34 +35,39 @@ _WAIT_S: Final = 0.02
 _TRIES: Final = (
     250  # 5 s of waiting; who holds the lock appends one batch, so longer means stopped or stuck
 )
+_WAYS_OUT: Final = {
+    Denied.HELD: "if it is stopped, let it go on or end it (fuser names it), and try again",
+    Denied.GONE: "move away what bears that name, and try again",
+}
 _DAYS: Final = 32  # of which the last number is remembered: more than any clock is turned back
 _BYTES: Final = 1_024
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class RejectedLock:
-    """The lock of the directory `rejected/`, which is made with it. `wait` waits for some seconds."""
+    """The lock of the directory `rejected/`, which is made with it.
+
+    `wait` waits for some seconds; with None nobody waits, for a loop that has other things to do.
+    """
 
     def __init__(
         self,
         spool: Spool,
         *,
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], None] | None = time.sleep,
         files: Files = FILES,
     ) -> None:
         self._directory = spool.rejected
         self._path = spool.rejected_lock
         self._wait = wait
         self._files = files
-        self._tries = _TRIES
         self._compared_day = ""
 
     @contextlib.contextmanager
     def held(self) -> Iterator[int]:
         """Hold the lock; give its descriptor.
 
-        Raises `SpoolError` with EAGAIN where another holds it for 5 s; while that goes on, at once: its holder may be
-        stopped for long, and the sender has other commands to send. Other OSErrors pass.
+        Raises `SpoolError` with EAGAIN where another holds it, after 5 s of waiting, if it waits. Other OSErrors pass.
         """
         with contextlib.suppress(FileExistsError):
             make_directory(self._directory, files=self._files)
@@ -73,19 +78,20 @@ class RejectedLock:
             os.close(fd)
 
     def _taken(self) -> int:
-        denied = Denied.HELD
-        for attempt in range(self._tries):
-            if attempt:
-                self._wait(_WAIT_S)
-            make(self._path, files=self._files)
-            answer = take(self._path)
-            if not isinstance(answer, Denied):
-                self._tries = _TRIES
-                return answer
-            denied = answer
-        self._tries = 1
-        message = f"cannot lock {self._path}: {denied.value}"
+        answer = self._tried()
+        for _ in range(_TRIES - 1):
+            if isinstance(answer, int) or self._wait is None:
+                break
+            self._wait(_WAIT_S)
+            answer = self._tried()
+        if isinstance(answer, int):
+            return answer
+        message = f"cannot lock {self._path}: {answer.value}; {_WAYS_OUT[answer]}"
         raise SpoolError(message, path=self._path, code=errno.EAGAIN)
+
+    def _tried(self) -> int | Denied:
+        make(self._path, files=self._files)
+        return take(self._path)
 
     def take_numbers(self, fd: int, day: str, count: int, highest: Callable[[str], int]) -> int:
         """Take `count` numbers of `day` under the held lock `fd`; return the first. They are never given again.

@@ -58,7 +58,7 @@ class _Written:
 class RejectedStore:
     """The rejected commands of a spool, as `program` (small letters) adds to them. Not for two threads at a time.
 
-    `clock` gives seconds since the epoch, `wait` waits for some.
+    `clock` gives seconds since the epoch, `wait` waits for some while another program appends; with None nobody waits.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class RejectedStore:
         program: str,
         *,
         clock: Callable[[], float] = time.time,
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], None] | None = time.sleep,
         files: Files = FILES,
     ) -> None:
         # A wrong name fails here, and not at the first rejected command.
@@ -85,7 +85,7 @@ class RejectedStore:
     def add(self, batch: Sequence[New]) -> list[str]:
         """Keep a batch; return the ids, in its order. Durable only after `sync`.
 
-        Raises `SpoolError` where it cannot be written, or where another program holds the lock for 5 s (EAGAIN). The
+        Raises `SpoolError` where it cannot be written, or where another program holds the lock (EAGAIN). The
         batch then counts as not kept, and may be added again: a place is listed once.
         """
         if not batch:

@@ -40,6 +40,7 @@ ERRORS = [
     (errors.NoPerson("nobody", "a person is needed", "identify"), Exit.DATA),
     (errors.InvalidSetting("KMQ_MAX_SPOOL", "much", "a size"), Exit.CONFIG),
     (errors.SpoolError("read-only", path="/spool"), Exit.CANNOT_CREATE),
+    (errors.SpoolError("a lock is held", path="/spool", code=errno.EAGAIN), Exit.TEMPORARY),
     (errors.SpoolFull("full", path="/spool"), Exit.TEMPORARY),
     (errors.NoPermission("not yours", path="/spool"), Exit.NO_PERMISSION),
     (errors.LocksUnsupported("no locks", path="/spool"), Exit.CONFIG),

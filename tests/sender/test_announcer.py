@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 
 import pytest
@@ -157,6 +158,20 @@ def test_a_reject_that_cannot_be_kept_is_said_until_it_can(bench: Bench) -> None
     assert [line for line in bench.lines() if "No space left" in line] == [
         "ERROR [Errno 28] No space left on device"
     ]
+
+
+def test_a_lock_that_another_program_holds_is_said_only_if_it_stays_so(bench: Bench) -> None:
+    """It appends one batch and lets go; one that is stopped in the middle is somebody's business."""
+    bench.keep_error = OSError(errno.EAGAIN, "another process holds it")
+    bench.offer(b"broken")
+    bench.pass_time(3)
+    bench.keep_error = None
+    bench.pass_time(3)
+    assert not any("holds it" in line for line in bench.lines())
+    bench.keep_error = OSError(errno.EAGAIN, "another process holds it")
+    bench.offer(b"broken")
+    bench.pass_time(30)
+    assert len([line for line in bench.lines() if "holds it" in line]) == 1
 
 
 def test_a_checkpoint_that_fails_is_said_once_and_again_after_a_success(bench: Bench) -> None:
