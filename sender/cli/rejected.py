@@ -215,13 +215,13 @@ def _matching(store: RejectedStore, reason: str | None, since: float | None) -> 
 
 def _found(store: RejectedStore, ids: Sequence[str]) -> list[Rejection]:
     """Return the commands of these ids, each once. One that is not on the list ends it all, before anything is done."""
-    found = {id_: store.find(id_) for id_ in ids}
-    missing = [id_ for id_, one in found.items() if one is None]
+    found = store.found(frozenset(ids))
+    missing = [id_ for id_ in dict.fromkeys(ids) if id_ not in found]
     if missing:
         raise Failure(
             f"not on the list: {', '.join(missing)}; see kmq-sender rejected list", Exit.NO_INPUT
         )
-    return [one for one in found.values() if one is not None]
+    return [found[id_] for id_ in dict.fromkeys(ids)]
 
 
 def _resend(

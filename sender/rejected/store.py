@@ -29,7 +29,7 @@ from .numbers import RejectedLock
 from .rejection import How, New, Rejection, cut, day_of, file_name, form, gone_form, id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kmq.spool import Spool
 
@@ -125,7 +125,11 @@ class RejectedStore:
 
     def find(self, rejection_id: str) -> Rejection | None:
         """Return the command of that id, or None if it is not on the list (any more)."""
-        return self._kept.find(rejection_id)
+        return self.found([rejection_id]).get(rejection_id)
+
+    def found(self, ids: Collection[str]) -> dict[str, Rejection]:
+        """Return the commands of those of `ids` that are on the list, by their ids, read in one passage."""
+        return self._kept.found(ids)
 
     def count(self) -> int:
         """Return how many are on the list; a listing and one `lstat` a file when nothing changed."""
@@ -141,7 +145,7 @@ class RejectedStore:
 
         Raises `SpoolError` where the disk refuses; some may then have left and others not, and it can be called again.
         """
-        if not self._kept.alike(ids):
+        if not self._kept.holds_any(ids):
             return
         with self._explained("take commands off the list in"), self._lock.held() as lock:
             leaving = self._kept.alike(ids)

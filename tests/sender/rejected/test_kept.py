@@ -56,7 +56,7 @@ def ids(kept: Kept) -> list[str]:
 def test_nothing_is_kept_where_there_is_no_directory(tmp_path: Path) -> None:
     """No command was ever rejected there."""
     kept = Kept(str(tmp_path / "rejected"))
-    assert (kept.count(), ids(kept), kept.find(f"{DAY}:1"), kept.unreadable) == (0, [], None, 0)
+    assert (kept.count(), ids(kept), kept.found([f"{DAY}:1"]), kept.unreadable) == (0, [], {}, 0)
 
 
 def test_what_others_append_is_seen(rejected: Path) -> None:
@@ -67,10 +67,12 @@ def test_what_others_append_is_seen(rejected: Path) -> None:
     append(rejected / OTHER, line(3))
     append(rejected / NAME, gone_form(f"{DAY}:1", "dropped") + line(4, 20))
     assert (kept.count(), ids(kept)) == (3, [f"{DAY}:3", f"{DAY}:2", f"{DAY}:4"])
-    assert kept.find(f"{DAY}:1") is None
-    found = kept.find(f"{DAY}:4")
-    assert found is not None
-    assert found.raw == b"text 4"
+    assert kept.found([f"{DAY}:1"]) == {}
+    found = kept.found([f"{DAY}:4", f"{DAY}:2", f"{DAY}:9"])
+    assert {id_: one.raw for id_, one in found.items()} == {
+        f"{DAY}:2": b"text 2",
+        f"{DAY}:4": b"text 4",
+    }
 
 
 def test_a_place_is_counted_once(rejected: Path) -> None:
@@ -252,7 +254,7 @@ def test_a_file_that_was_removed_before_it_was_found_again_is_none(
     kept.refresh()
     (rejected / NAME).unlink()
     monkeypatch.setattr(kept, "refresh", lambda: None)
-    assert kept.find(f"{DAY}:1") is None
+    assert kept.found([f"{DAY}:1"]) == {}
 
 
 def test_ids_alike_are_those_of_the_same_places(rejected: Path) -> None:
