@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answered",
+    "Collector",
     "CollectorProcess",
     "collector",
     "fetch",
+    "port_in",
     "shared_collector",
     "start_collector",
 ]
@@ -75,36 +77,15 @@ def fetch(
         return Answered(answer.status, named, answer.read())
 
 
-class CollectorProcess:
-    """`kmq-sender collector` on a free port, with further `options`; it ends when the `with` does."""
+class Collector:
+    """A collector that listens on `port` of this machine: what it saw, and how it is to answer."""
 
-    def __init__(self, *options: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "sender.cli",
-            "collector",
-            "--listen",
-            "127.0.0.1:0",
-            *options,
-        ]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("KMQ_")}
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environ)
-        try:
-            self.port = self._wait_for_port()
-        except BaseException:
-            self.stop(signal.SIGKILL)
-            raise
+    port: int
 
     @property
     def url(self) -> str:
         """What KMQ_URL is set to."""
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
 
     def requests(self, **filters: object) -> list[dict[str, Any]]:
         """Return the tracking requests that came, oldest first: kind=, person=, event=, bad=1, since=SEQ.
@@ -134,6 +115,41 @@ class CollectorProcess:
         """Forget all requests; how it answers stays."""
         self._api("POST", "/api/reset")
 
+    def _api(self, method: str, target: str, body: bytes | None = None) -> dict[str, Any]:
+        answered = fetch(
+            self.port, method, target, body, {"X-KMQ": "1"} if method == "POST" else None
+        )
+        assert answered.status == 200, answered.body.decode()
+        value: dict[str, Any] = answered.json()
+        return value
+
+
+class CollectorProcess(Collector):
+    """`kmq-sender collector` on a free port, with further `options`; it ends when the `with` does."""
+
+    def __init__(self, *options: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "sender.cli",
+            "collector",
+            "--listen",
+            "127.0.0.1:0",
+            *options,
+        ]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("KMQ_")}
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environ)
+        try:
+            self.port = self._wait_for_port()
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the process by its own id, with SIGKILL if it does not go; return its exit code."""
         with self._process as process:
@@ -150,21 +166,19 @@ class CollectorProcess:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _api(self, method: str, target: str, body: bytes | None = None) -> dict[str, Any]:
-        answered = fetch(
-            self.port, method, target, body, {"X-KMQ": "1"} if method == "POST" else None
-        )
-        assert answered.status == 200, answered.body.decode()
-        value: dict[str, Any] = answered.json()
-        return value
-
     def _wait_for_port(self) -> int:
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], START_TIMEOUT_S)
         line = self._process.stdout.readline().decode() if readable else ""
-        match = _FIRST_LINE.fullmatch(line)
-        assert match is not None, f"the collector did not start: {line!r}"
-        return int(match[2])
+        port = port_in(line)
+        assert port is not None, f"the collector did not start: {line!r}"
+        return port
+
+
+def port_in(said: str) -> int | None:
+    """Return the port that a collector says it listens on, None where it has not said so."""
+    match = _FIRST_LINE.match(said)
+    return None if match is None else int(match[2])
 
 
 @pytest.fixture(scope="session")
