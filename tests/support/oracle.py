@@ -90,6 +90,24 @@ class Oracle:
         """Take down that the operator dropped it: from now on nobody owes it to anybody."""
         self._dropped.add(person)
 
+    def release(self) -> list[tuple[str, str, int]]:
+        """Forget what was acknowledged and delivered in one form; return each person, form and number of deliveries.
+
+        For runs of hours: whoever calls this takes over to know it again, should it come once more.
+        """
+        settled = [
+            (person, next(iter(forms)), self._delivered[person])
+            for person, forms in self._forms.items()
+            if self._delivered[person]
+            and person in self._acknowledged
+            and len(forms) == 1
+            and self._tried[person] in {None, next(iter(forms))}
+        ]
+        for person, _, _ in settled:
+            del self._forms[person], self._delivered[person], self._tried[person]
+            self._acknowledged.discard(person)
+        return settled
+
     def owed(self) -> frozenset[str]:
         """Return what was acknowledged and not delivered yet."""
         return frozenset(p for p in self._acknowledged - self._dropped if not self._delivered[p])
