@@ -1,58 +1,121 @@
-"""A writer for tortures, a process of its own: records without end and notes each call that has returned.
+"""A writer for the soak, a process of its own: records without end and notes each call that has returned.
 
-    python -m tests.support.hand SPOOL ACKS [threads] [signals] [forks]
+    main(SPOOL, ACKS, "threads", "signals", "forks", "sync", "small")
 
     threads   eight threads call at once
     signals   a timer's handler records too, in the middle of other calls
     forks     children record in their turn, and end as they like: by os._exit, or by a SIGKILL of their own
+    sync      each call returns only when a power cut would not lose it
+    small     segments of a few lines, so that one is started every moment
 
-Each process notes into a file of its own in ACKS. SIGTERM ends it after the call that it is in.
+Each process notes into a file of its own in ACKS, and holds a lock on it until it dies, so that whoever reads the notes
+knows when they are complete. SIGTERM ends it after the call that it is in.
+
+What is recorded for a person follows from the person alone (`line_of`), so that whoever meets it anywhere knows what
+it must be. Every second command is given its time in the call, too; the others take it from the clock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
+import json
 import os
 import random
 import signal
-import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+import zlib
 
-from kmq import Client
+from kmq import Client, SpoolFull
+from kmq import writer as writers
+from kmq.locks import boot_id
+from kmq.partition import Place, Rotation
+from kmq.spool import Spool
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = ["MAX_SPOOL", "began_at", "given_time", "line_of", "main"]
 
-PAUSE_S = 0.01
+MAX_SPOOL = 64 << 20
+PAUSE_S = 0.02
 THREADS = 8
 DEPTH = 2
+
+
+def began_at(person: str) -> int:
+    """Return when the process began that recorded for `person`, in seconds since the epoch."""
+    return int(person.partition("-")[0], 16)
+
+
+def given_time(person: str) -> int | None:
+    """Return the time that the call for `person` gives, None where it gives none."""
+    return began_at(person) if _number(person) % 2 else None
+
+
+def line_of(person: str, at: int) -> str:
+    """Return the line of `person`, whose call took the time `at`, as it must stand in the spool."""
+    named = {} if _is_set(person) else {"_n": "Did"}
+    fields = {"_p": person, "_t": at, **named, **_properties(person)}
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _number(person: str) -> int:
+    return int(person.rpartition("-")[2])
+
+
+def _is_set(person: str) -> bool:
+    return _number(person) % 5 == 0
+
+
+def _properties(person: str) -> dict[str, str]:
+    return {"Size": "x" * (zlib.crc32(person.encode()) % 60)}
 
 
 class Hand:
     """Records, from whichever thread or handler calls, and notes it."""
 
-    def __init__(self, spool: str, acks: str) -> None:
-        self.client = Client(spool)
+    def __init__(self, spool: str, acks: str, *, sync: bool) -> None:
+        self.client = Client(spool, sync=sync)
         self.acks = acks
         self.stopping = False
         self.depth = 0
         self.pause_s = PAUSE_S
+        self.notes = -1
         self.begin()
 
     def begin(self) -> None:
         """Begin as a process: with a name and notes of its own."""
-        self.name = os.urandom(5).hex()
+        inherited = self.notes
+        self.pid = os.getpid()
+        self.name = f"{int(time.time()):x}-{os.urandom(5).hex()}"
         self.numbers = itertools.count(1)
-        self.notes = os.open(f"{self.acks}/{self.name}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        # Seen by whoever reads notes only once it is locked.
+        beside = f"{self.acks}/.{self.name}"
+        self.notes = os.open(beside, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        fcntl.flock(self.notes, fcntl.LOCK_EX)
+        os.rename(beside, f"{self.acks}/{self.name}")
+        if inherited >= 0:
+            os.close(inherited)
 
     def write(self) -> None:
         """Record one command for a person of its own, and note it afterwards."""
+        if self.pid != os.getpid():  # a handler that was due when its process forked
+            self.begin()
         person = f"{self.name}-{next(self.numbers)}"
-        self.client.record("Did", {"Size": "x" * random.randrange(60)}, person=person)
+        try:
+            self._record(person)
+        except SpoolFull:  # refused, and so not owed
+            time.sleep(0.1)  # the sender has to make room first
+            return
         os.write(self.notes, f"{person}\n".encode())
+
+    def _record(self, person: str) -> None:
+        at = given_time(person)
+        properties = {**_properties(person), **({} if at is None else {"_t": at})}
+        if _is_set(person):
+            self.client.set(properties, person=person)
+        else:
+            self.client.record("Did", properties, person=person)
 
     def interrupt(self) -> None:
         """Record from a signal handler, which further signals may interrupt in turn."""
@@ -68,14 +131,15 @@ class Hand:
             time.sleep(self.pause_s)
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(spool: str, acks: str, *ways: str) -> None:
     """Record in the ways that were asked for."""
-    spool, acks, *ways = arguments
-    hand = Hand(spool, acks)
+    if "small" in ways:
+        rotate_soon(spool)
+    hand = Hand(spool, acks, sync="sync" in ways)
     signal.signal(signal.SIGTERM, lambda *_: setattr(hand, "stopping", True))
     if "signals" in ways:
         signal.signal(signal.SIGALRM, lambda *_: hand.interrupt())
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.007)
+        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.02)
     threads = []
     if "threads" in ways:
         hand.pause_s *= THREADS
@@ -89,6 +153,13 @@ def main(arguments: Sequence[str]) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
     for thread in threads:
         thread.join()
+
+
+def rotate_soon(spool: str) -> None:
+    """Let this process start a new segment after some lines, or after a moment."""
+    rotation = Rotation(random.randrange(500, 20_000), random.uniform(0.1, 2.0))
+    place = Place(Spool(spool), boot_id(), rotation)
+    writers._shared[place.spool] = writers.Writer(place, MAX_SPOOL)
 
 
 def fork(hand: Hand) -> None:
@@ -108,12 +179,8 @@ def child(hand: Hand) -> None:
     hand.write()
     time.sleep(random.choice((0.0, 0.6)))
     # A timer is not inherited; its handler is.
-    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.005)
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.01)
     hand.write_on(time.monotonic() + random.random() / 5)
     if random.random() < 0.5:
         os.kill(os.getpid(), signal.SIGKILL)
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

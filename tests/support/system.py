@@ -1,51 +1,42 @@
-"""The whole system for tests: real senders and writers as processes, and the account of what became of each command.
+"""The system for tests: real senders as processes, and the moods of the API.
 
     with SenderProcess(spool, collector.url) as sender:
         ...
         sender.send(signal.SIGKILL)
         assert sender.wait() == -signal.SIGKILL
 
-A `SenderProcess` ends with its `with`, by its own number. Commands are known by their person: each has one of its
-own, and writers note it after the call has returned.
+A `SenderProcess` ends with its `with`, by its own number.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.support.oracle import Findings, Oracle
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tests.support.collector import CollectorProcess
+    from tests.support.collector import Collector
 
 __all__ = [
     "KEY",
     "ROOT",
-    "Crew",
     "SenderProcess",
-    "acknowledged",
     "came_as",
     "drain",
     "environ",
     "make_spool",
-    "spell",
-    "take_account",
-    "tell",
-    "torture_s",
     "trouble",
+    "unmeasured",
 ]
 
 ROOT = Path(__file__).parents[2]
@@ -61,17 +52,9 @@ _MOODS: Sequence[Mapping[str, object]] = (
     {"drop": True, "for_s": 1.0},
     {"drop": True, "count": 10},
     {"delay_s": 0.3, "for_s": 0.6},
+    {"status": 400, "count": 3},
     {},
 )
-
-
-def torture_s(short_s: float) -> float:
-    """Return how long a torture lasts: KMQ_TORTURE_S seconds where that is set (`make torture`), else `short_s`."""
-    return float(_TORTURE_S or short_s)
-
-
-# Read at import, before the tests' own fixture takes every KMQ_ variable away.
-_TORTURE_S = os.environ.get("KMQ_TORTURE_S")
 
 
 def make_spool(tmp_path: Path, name: str = "spool") -> str:
@@ -175,127 +158,11 @@ def drain(spool: str, url: str, *options: str, key: str = KEY) -> SenderProcess:
     return sender
 
 
-def take_account(acks: Path, collector: CollectorProcess) -> Findings:
-    """Compare the notes of all writers with all that the collector remembers; everything must have arrived."""
-    oracle = Oracle()
-    for person in acknowledged(acks):
-        oracle.acknowledged(person)
-    for came in collector.requests():
-        person = came["params"]["_p"]
-        if (acks / person.rpartition("-")[0]).exists():
-            oracle.tried(
-                person
-            )  # one that a writer called for and was killed before it could note it, perhaps
-        oracle.arrived(person, came_as(came), delivered=came["answer"] == 200)
-    return oracle.judge()
-
-
 def came_as(request: Mapping[str, Any]) -> str:
     """Return a request of the collector's memory, byte for byte."""
     return f"{request['path']}?{request['raw']}"
 
 
-def tell(found: Findings, what: str) -> None:
-    """Say in numbers what a torture came to; `make torture` shows it."""
-    sys.stdout.write(
-        f"{found.acknowledged:,} acknowledged, {len(found.lost):,} lost, "
-        f"{found.delivered_again:,} delivered again; {what}\n"
-    )
-
-
-def acknowledged(acks: Path) -> list[str]:
-    """Return what all writers noted below `acks`; a note that a kill has cut is none."""
-    notes = [path.read_text("ascii") for path in acks.iterdir()]
-    return [line for text in notes for line in text.split("\n")[:-1]]
-
-
-class Crew:
-    """Writers of `tests.support.hand`, killed and started anew as a test likes; a context manager.
-
-    `over()` is true once every process of the crew has ended, children of forks included, however they ended: all
-    of them inherit one end of a pipe.
-    """
-
-    def __init__(self, spool: str, acks: Path, *arguments: str) -> None:
-        self.acks = acks
-        self.started = 0
-        self._arguments = arguments
-        self._spool = spool
-        self._alive, self._theirs = os.pipe()
-        self._members: list[subprocess.Popen[bytes]] = []
-        acks.mkdir(exist_ok=True)
-
-    def start(self, count: int = 1) -> None:
-        """Start so many writers."""
-        for _ in range(count):
-            self.started += 1
-            self._members.append(
-                subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "tests.support.hand",
-                        self._spool,
-                        str(self.acks),
-                        *self._arguments,
-                    ],
-                    env=unmeasured(),
-                    pass_fds=[self._theirs],
-                )
-            )
-
-    def kill_one(self, rng: random.Random) -> None:
-        """Kill one of them with SIGKILL, whichever it is."""
-        member = self._members.pop(rng.randrange(len(self._members)))
-        member.kill()
-        member.wait(END_S)
-
-    def stop(self) -> None:
-        """Let all of them end after the call that they are in, and wait for that."""
-        for member in self._members:
-            member.send_signal(signal.SIGTERM)
-        for member in self._members:
-            code = member.wait(END_S)
-            assert code in {0, -signal.SIGTERM}, (
-                f"a writer ended with {code}; what it said stands above"
-            )
-        self._members.clear()
-        self._close_theirs()
-        wait_until(self._over, timeout_s=END_S, what="all children of the writers have ended")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for member in self._members:
-            member.kill()
-            member.wait(END_S)
-        self._close_theirs()
-        os.close(self._alive)
-
-    def _over(self) -> bool:
-        # Nobody ever writes: it is readable at its end only, when the last copy of the other end is closed.
-        os.set_blocking(self._alive, False)
-        with contextlib.suppress(BlockingIOError):
-            return os.read(self._alive, 1) == b""
-        return False
-
-    def _close_theirs(self) -> None:
-        if self._theirs >= 0:
-            os.close(self._theirs)
-            self._theirs = -1
-
-
-def trouble(collector: CollectorProcess, rng: random.Random) -> None:
+def trouble(collector: Collector, rng: random.Random) -> None:
     """Let the collector answer otherwise for a moment, or drop connections, or be slow, or well."""
     collector.answer(**rng.choice(_MOODS))
-
-
-def spell(seconds: float) -> Iterable[int]:
-    """Yield turns of a torture, about 40 ms apart, until the seconds are over."""
-    until = time.monotonic() + seconds
-    for turn in itertools.count():
-        if time.monotonic() >= until:
-            return
-        yield turn
-        time.sleep(0.04)  # the pace of the torture, not a wait for something
