@@ -20,6 +20,7 @@ __all__ = [
     "Files",
     "bears_name",
     "create",
+    "open_own",
     "open_regular",
     "replace",
     "sync_directory",
@@ -85,6 +86,7 @@ def create(path: str, flags: int, *, files: Files = FILES) -> int:
     """
     fd = files.open(path, os.O_CREAT | os.O_EXCL | _SAFE | flags, _FILE_MODE)
     try:
+        # A crash between these leaves a file without its mode: `open_own` sets it.
         if stat.S_IMODE(os.fstat(fd).st_mode) != _FILE_MODE:
             files.fchmod(fd, _FILE_MODE)
     except BaseException:
@@ -104,6 +106,19 @@ def open_regular(path: str, flags: int) -> int:
         return fd
     os.close(fd)
     raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+def open_own(path: str, flags: int, *, files: Files = FILES) -> int:
+    """Open a file that `create` made, to write to it, as `open_regular` does; a mode that a crash left out is set.
+
+    Without it the sender, or an app, that runs as another user of the group could not open what is appended there.
+    """
+    fd = open_regular(path, flags)
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode & _FILE_MODE != _FILE_MODE:
+        with contextlib.suppress(OSError):  # another user's; what it keeps from whom, `verify` says
+            files.fchmod(fd, mode | _FILE_MODE)
+    return fd
 
 
 def bears_name(fd: int, path: str) -> bool:

@@ -19,7 +19,7 @@ from typing import Final
 
 from filelock import lock_descriptor
 
-from .durable import FILES, Files, bears_name, create, open_regular, write_all
+from .durable import FILES, Files, bears_name, create, open_own, open_regular, write_all
 from .errors import spool_error
 
 __all__ = ["Denied", "boot_id", "create_held", "make", "take"]
@@ -94,8 +94,11 @@ def make(path: str, *, files: Files = FILES) -> None:
 
     A partition's `writer.lock` is never made here: it is born with its partition.
     """
-    with contextlib.suppress(FileExistsError):
+    try:
         os.close(create(path, os.O_RDWR, files=files))
+    except FileExistsError:
+        with contextlib.suppress(OSError):  # no file, or another user's: `take` says so
+            os.close(open_own(path, os.O_RDWR, files=files))
 
 
 def boot_id(path: str = _BOOT_ID_PATH) -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from .durable import FILES, Files, bears_name, create, open_regular
+from .durable import FILES, Files, bears_name, create, open_own
 from .spool import segment_path
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Segment:
     def reopen(cls, partition_path: str, start: int, now: float, *, files: Files = FILES) -> Self:
         """Open the segment that another process left; raises OSError if no regular file bears its name."""
         path = segment_path(partition_path, start)
-        segment = cls(open_regular(path, _FLAGS), path, start, now, files=files)
+        segment = cls(open_own(path, _FLAGS, files=files), path, start, now, files=files)
         segment.finished = not segment.ends_whole()
         return segment
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
-from kmq.durable import FILES, Files, create, open_regular, sync_directory, write_all
+from kmq.durable import FILES, Files, create, open_own, open_regular, sync_directory, write_all
 from kmq.errors import SpoolError, spool_error
 
 from .kept import Kept
@@ -191,7 +191,7 @@ class RejectedStore:
 
     def _open_or_create(self, path: str) -> _Written:
         try:
-            return _Written(open_regular(path, _APPEND), made=False)
+            return _Written(open_own(path, _APPEND, files=self._files), made=False)
         except FileNotFoundError:
             return _Written(create(path, _APPEND, files=self._files), made=True)
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kmq.durable import bears_name, create, open_regular, replace, sync_directory, write_all
+from kmq.durable import (
+    bears_name,
+    create,
+    open_own,
+    open_regular,
+    replace,
+    sync_directory,
+    write_all,
+)
 from tests.support.files import Journal, descriptors_in, failing, files_with
 
 if TYPE_CHECKING:
@@ -69,6 +77,23 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         ) as caught:
             open_regular(str(tmp_path / name), os.O_RDONLY)
         assert caught.value.errno == code
+
+
+def test_what_a_kill_left_without_its_mode_gets_it(tmp_path: Path) -> None:
+    """Between the making of a file and its fchmod; only missing bits are set, and nothing is made."""
+    (tmp_path / "f").touch(mode=0o600)
+    os.close(open_own(str(tmp_path / "f"), os.O_RDWR))
+    assert mode_of(tmp_path / "f") == 0o660
+    with pytest.raises(FileNotFoundError):
+        open_own(str(tmp_path / "none"), os.O_RDWR)
+
+
+def test_a_mode_that_is_not_ours_to_set_is_left(tmp_path: Path) -> None:
+    """Whoever may open another user's file may write to it all the same."""
+    (tmp_path / "f").touch(mode=0o600)
+    files = files_with(fchmod=failing(errno.EPERM, real=os.fchmod))
+    os.close(open_own(str(tmp_path / "f"), os.O_RDWR, files=files))
+    assert mode_of(tmp_path / "f") == 0o600
 
 
 def test_a_descriptor_stays_out_of_started_programs(tmp_path: Path) -> None:

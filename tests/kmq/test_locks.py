@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -122,6 +123,14 @@ def test_a_lock_file_that_may_not_be_opened_is_an_error(
     monkeypatch.setattr(locks, "open_regular", failing(errno.EACCES, real=open_regular))
     with pytest.raises(SpoolError, match="cannot open the lock file"):
         take(lock)
+
+
+def test_a_lock_whose_maker_was_killed_before_it_had_its_mode_gets_it(tmp_path: Path) -> None:
+    """Else no other user of the group could ever take it."""
+    path = tmp_path / "lock"
+    path.touch(mode=0o600)
+    locks.make(str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
 def test_a_lock_is_made_once_and_kept(tmp_path: Path) -> None:

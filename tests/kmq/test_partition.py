@@ -215,6 +215,16 @@ def test_an_empty_newest_segment_is_continued(writers: Writers) -> None:
     assert len(segments_in(writers.path)) == 1
 
 
+def test_a_segment_whose_maker_was_killed_before_it_had_its_mode_gets_it(
+    writers: Writers, left: Path
+) -> None:
+    """Else what is appended there could not be read by a sender of another user."""
+    segment = left / "00000000000000000000.jsonl"
+    segment.chmod(0o600)
+    assert adopted(writers) is not None
+    assert stat.S_IMODE(segment.stat().st_mode) == 0o660
+
+
 def test_behind_a_torn_tail_a_new_segment_begins(writers: Writers, left: Path) -> None:
     """The tail stays as it is, and the new one's name is where it ends."""
     with (left / f"{0:020d}.jsonl").open("ab") as file:

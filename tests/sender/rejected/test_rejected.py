@@ -8,7 +8,7 @@ import os
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,6 @@ from kmq.locks import make, take
 from kmq.spool import Spool
 from sender.rejected import New, RejectedStore
 from sender.rejected import store as rejected_module
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 P = "20261123T204501Z-4f2a91c3"
 AT = 1_795_467_067.25
@@ -383,6 +380,14 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing_and_heals(spool: Spoo
     assert len(ids(spool)) == 1
 
 
+def test_a_file_whose_maker_was_killed_before_it_had_its_mode_gets_it(spool: Spool) -> None:
+    """Else an operator of the group could take nothing off the list."""
+    os.mkdir(spool.rejected)
+    Path(spool.rejected, NAME).touch(mode=0o600)
+    store_of(spool).add([new()])
+    assert stat.S_IMODE(os.stat(f"{spool.rejected}/{NAME}").st_mode) == 0o660
+
+
 def test_sync_makes_files_and_names_durable_before_it_returns(spool: Spool) -> None:
     """Content, then the entry in rejected/, then the entry of rejected/ itself."""
     files = Failing()
@@ -543,12 +548,10 @@ def test_a_file_that_may_not_be_opened_is_an_error(
 ) -> None:
     """A mode that is wrong is for the operator to mend."""
 
-    def refusing(path: str, flags: int) -> int:
-        if path.endswith(NAME):
-            raise PermissionError(errno.EACCES, "no", path)
-        return open_regular(path, flags)
+    def refusing(path: str, _flags: int, **_: object) -> int:
+        raise PermissionError(errno.EACCES, "no", path)
 
-    monkeypatch.setattr(rejected_module, "open_regular", refusing)
+    monkeypatch.setattr(rejected_module, "open_own", refusing)
     with pytest.raises(SpoolError, match="Permission denied"):
         store_of(spool).add([new()])
 
