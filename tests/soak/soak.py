@@ -74,7 +74,7 @@ class Plan:
     seconds: float = 0.0
     seed: int = 0
     writers: int = 6
-    pace: float = 15.0
+    pace: float = 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,12 @@ class Soak:
 
     def _turn(self) -> None:
         chance = self._rng.random()
-        if chance < 0.72:
+        if chance < 0.74:
             self._kill_writer()
-        elif chance < 0.80:
+        elif chance < 0.82:
             self._operate()
         elif self._account.behind < MANY_OWED:
-            if chance < 0.86:
+            if chance < 0.85:
                 trouble(self._stage, self._rng)
             else:
                 self._kill_sender()

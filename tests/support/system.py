@@ -52,7 +52,7 @@ _MOODS: Sequence[Mapping[str, object]] = (
     {"drop": True, "for_s": 1.0},
     {"drop": True, "count": 10},
     {"delay_s": 0.3, "for_s": 0.6},
-    {"status": 400, "count": 3},
+    {"status": 400, "count": 10},
     {},
 )
 
