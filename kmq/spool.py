@@ -10,6 +10,7 @@ Whatever does not have the exact form of such a name is none of ours: it is neve
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -219,10 +220,16 @@ def _mkdir(path: str, mode: int, files: Files) -> bool:
 def make_directory(path: str, *, files: Files = FILES) -> None:
     """Make a sub-directory of the spool, mode 0770, with the group and the setgid bit that it inherits.
 
-    Raises OSError. The entry is not durable before the spool is synced.
+    Raises OSError; what fails leaves none. The entry is not durable before the spool is synced.
     """
     files.mkdir(path, _MODE_DIRECTORY)
-    _set_missing_bits(path, _MODE_DIRECTORY, files)
+    try:
+        _set_missing_bits(path, _MODE_DIRECTORY, files)
+    except OSError:
+        # Without descriptors each further call of an app would leave one more.
+        with contextlib.suppress(OSError):
+            files.rmdir(path)
+        raise
 
 
 def _set_missing_bits(path: str, mode: int, files: Files) -> None:

@@ -315,3 +315,12 @@ def test_what_vanishes_while_it_is_measured_counts_nothing(
     assert places._size(Vanished()) == 0  # type: ignore[arg-type]  # all that is asked of an entry
     monkeypatch.setattr(places, "_file_sizes", lambda path: real(path + "-removed"))
     assert measure(Spool(str(tmp_path))) == 0
+
+
+def test_a_directory_whose_mode_cannot_be_set_is_not_left_behind(tmp_path: Path) -> None:
+    """Else an app without descriptors, say, leaves one more with each call."""
+    os.umask(0o077)
+    refused = files_with(fchmod=failing(errno.EIO, real=os.fchmod))
+    with pytest.raises(OSError, match="Input/output"):
+        make_directory(str(tmp_path / "new"), files=refused)
+    assert list(tmp_path.iterdir()) == []
