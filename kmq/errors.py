@@ -141,7 +141,9 @@ def spool_error(error: OSError, doing: str, path: str) -> SpoolError:
 
 def _explanation(code: int, path: str) -> tuple[type[SpoolError], str]:
     if code in _FULL:
-        return SpoolFull, "make room on its file system, or move the spool with KMQ_SPOOL"
+        return SpoolFull, (
+            "make room on its file system (df; df -i where inodes ran out), or move the spool with KMQ_SPOOL"
+        )
     if code == errno.EPERM:
         return NoPermission, (
             "a unit with RestrictSUIDSGID= may not set mode 2770, which directories here need: leave that setting "
