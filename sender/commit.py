@@ -36,6 +36,10 @@ __all__ = ["Committer"]
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+# So many looks of retention in a row without a full disk, and with the reserve in its place, are its end. What a
+# removal frees, or the reserve, is filled by apps within a second: said each time, both events would have no end.
+_CALM_LOOKS: Final = 5
+
 
 class Committer:
     """Writes checkpoints for what `dispatcher` has done of what `reader` has read."""
@@ -61,6 +65,7 @@ class Committer:
         self._files = files
         self._reserve = Reserve(spool, files=files)
         self._full = False
+        self._calm_looks = 0
         self._removed: set[str] = set()
         existing = set(partitions(spool))
         # A partition's name is never used again, so that the entry of one that is gone can go too.
@@ -104,8 +109,8 @@ class Committer:
             self._reader.forget(name)
             self._removed.add(name)
             self.durable.pop(name, None)
-        if not urgent:
-            self._reserve.set_aside()
+        if not urgent and self._reserve.set_aside():
+            self._look_calmly()
 
     def _save(self, marks: Mapping[str, int]) -> None:
         checkpoint.save(self._spool, marks, files=self._files)
@@ -120,8 +125,6 @@ class Committer:
                 raise
             self._say_full()
             self._write_at_any_price(write, marks, error)
-        else:
-            self._say_room_again()
 
     def _write_at_any_price(
         self, write: Callable[[], object], marks: Mapping[str, int] | None, full: OSError
@@ -149,12 +152,14 @@ class Committer:
         while self._retention.last_resort(marks):
             yield
 
-    def _say_room_again(self) -> None:
-        if self._full:
+    def _look_calmly(self) -> None:
+        self._calm_looks += 1
+        if self._full and self._calm_looks >= _CALM_LOOKS:
             self._full = False
             self._report(Event("room-again"))
 
     def _say_full(self) -> None:
+        self._calm_looks = 0
         if not self._full:
             self._full = True
             self._report(Event("disk-full", detail="what was delivered goes at once"))

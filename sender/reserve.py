@@ -22,6 +22,7 @@ _MOST: Final = 256 << 10
 _LEAST: Final = 16 << 10
 _SHARE: Final = 16
 _BLOCK: Final = 4 << 10
+_INODES: Final = 16
 
 
 class Reserve:
@@ -36,18 +37,20 @@ class Reserve:
         """Where it lies."""
         return f"{self._spool.path}/reserve"
 
-    def set_aside(self) -> None:
-        """Make it, if it is missing: a sixteenth of the free room, 16 to 256 KiB, or none.
+    def set_aside(self) -> bool:
+        """Make it, if it is missing: a sixteenth of the free room, 16 to 256 KiB, or none. Return whether it is there.
 
         Without it a full disk is only mended by hand.
         """
         if os.path.lexists(self.path):
-            return
+            return True
         with contextlib.suppress(OSError):
             about = os.statvfs(self._spool.path)
             size = min(_MOST, about.f_bavail * about.f_frsize // _SHARE // _BLOCK * _BLOCK)
-            if size >= _LEAST:
+            if size >= _LEAST and _inodes_are_left(about):
                 self._make(size)
+                return True
+        return False
 
     def give_up(self) -> bool:
         """Free its room; return whether there was any. Whoever needs it must take it at once."""
@@ -66,3 +69,8 @@ class Reserve:
             raise
         finally:
             os.close(fd)
+
+
+def _inodes_are_left(about: os.statvfs_result) -> bool:
+    # Some file systems have no such number, and say 0 of 0.
+    return about.f_files == 0 or about.f_favail >= _INODES

@@ -393,6 +393,21 @@ def test_without_a_reserve_a_full_disk_is_said_once_and_the_reject_waits(
     assert bench.reports.codes() == ["disk-full"]
 
 
+def test_room_that_is_filled_again_at_once_is_no_room(bench_at: Callable[..., Bench]) -> None:
+    """The end of a full disk is said when it stays, with the reserve in its place, and not every other second."""
+    disk = NoRoomForRejects()
+    bench = bench_at(files=disk.files)
+    bench.committer.retain()
+    for _ in range(3):
+        disk.given_up = False
+        bench.committer.keep([New("torn", b"x")])
+        for _ in range(4):
+            bench.committer.retain()
+    assert bench.reports.codes() == ["disk-full"]
+    bench.committer.retain()
+    assert bench.reports.codes() == ["disk-full", "room-again"]
+
+
 def test_another_error_while_room_is_made_is_raised_as_it_is(
     bench_at: Callable[..., Bench],
 ) -> None:

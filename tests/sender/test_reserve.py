@@ -39,11 +39,22 @@ def test_it_takes_blocks_and_gives_them_back(spool: Spool) -> None:
 
 def test_it_is_not_made_where_room_is_short(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Taking the last room for a reserve would bring about what it is for."""
-    scarce = SimpleNamespace(f_bavail=60, f_frsize=4_096)
+    scarce = SimpleNamespace(f_bavail=60, f_frsize=4_096, f_files=0)
     monkeypatch.setattr(os, "statvfs", lambda _: scarce)
     reserve = Reserve(spool)
     reserve.set_aside()
     assert not os.path.exists(reserve.path)
+
+
+def test_it_is_not_made_where_inodes_are_short(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last one is needed for the next checkpoint."""
+    scarce = SimpleNamespace(f_bavail=1 << 20, f_frsize=4_096, f_files=100, f_favail=15)
+    monkeypatch.setattr(os, "statvfs", lambda _: scarce)
+    assert not Reserve(spool).set_aside()
+    scarce.f_favail = 16
+    assert Reserve(spool).set_aside()
 
 
 def test_a_reserve_that_cannot_be_filled_is_taken_away_again(spool: Spool) -> None:
@@ -67,7 +78,7 @@ def test_on_a_small_file_system_it_is_a_small_part(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One torn line and one checkpoint need little."""
-    small = SimpleNamespace(f_bavail=128, f_frsize=4_096)
+    small = SimpleNamespace(f_bavail=128, f_frsize=4_096, f_files=0)
     monkeypatch.setattr(os, "statvfs", lambda _: small)
     reserve = Reserve(spool)
     reserve.set_aside()
