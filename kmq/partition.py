@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import random
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -42,12 +43,15 @@ _TRIED_AT_MOST: Final = 256
 _NAME_CHECK_S: Final = 1.0
 _NAMES_TRIED: Final = 3
 
+# No writer gets so far. What bears such a name is foreign, and behind it the names come to an end.
+_ADOPTED_UP_TO: Final = 1 << 61
+
 # A child that a signal handler forked in the middle was at the same name, and faster.
 _NAME_TAKEN: Final = frozenset({errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY})
 
 
 class NameLost(Exception):  # noqa: N818 - never leaves kmq: the slot catches it and copies
-    """Somebody removed the active segment or its lock: what was appended since the last check must be copied."""
+    """Somebody removed the active segment or its lock, or put another behind it: what it got since must be copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +122,18 @@ class Partition:
         )
 
     def check_name(self) -> None:
-        """Raise `NameLost` unless the active segment and the lock still bear their names.
+        """Raise `NameLost` unless the active segment is the newest, and it and the lock still bear their names.
 
-        Without its lock's name a partition counts as finished, for the sender and for whoever wants to adopt it.
+        Without its lock's name a partition counts as finished, for the sender and for whoever wants to adopt it. Behind
+        a segment that another program put there (a copied backup) this one counts as sealed, and is not read any more.
         """
         self._checked_at = self._place.clock.monotonic()
         try:
-            named = bears_name(self._lock, writer_lock(self.path)) and self.segment.has_name()
+            named = (
+                bears_name(self._lock, writer_lock(self.path))
+                and not self._is_followed()
+                and self.segment.has_name()
+            )
         except OSError as error:
             raise spool_error(error, "look at", self.segment.path) from error
         if not named:
@@ -156,6 +165,13 @@ class Partition:
     def _check_name_now_and_then(self) -> None:
         if self._place.clock.monotonic() - self._checked_at >= _NAME_CHECK_S:
             self.check_name()
+
+    def _is_followed(self) -> bool:
+        try:
+            later = [start for start in segment_starts(self.path) if start > self.segment.start]
+        except FileNotFoundError:  # the next look finds that the names are gone
+            return False
+        return any(_is_regular(segment_path(self.path, start)) for start in later)
 
     def _write(self, line: bytes) -> bool:
         if self.left:
@@ -248,11 +264,18 @@ def _continued(path: str, lock: int, boot: str, place: Place) -> Segment | None:
         if os.pread(lock, len(boot) + 1, 0) != boot.encode():
             return None
         starts = segment_starts(path)
-        if not starts:
+        if not starts or starts[-1] > _ADOPTED_UP_TO:
             return None
         return Segment.reopen(path, starts[-1], place.clock.monotonic(), files=place.files)
     except OSError:  # no regular file, or not ours to open
         return None
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def make(place: Place) -> Partition:

@@ -185,7 +185,8 @@ class Slot:
         lost.left = True
         self._partition, self._refuge = refuge, None
         self._news.append(
-            f"{lost.segment.path} lost its name while it was written to: what it held since is in {refuge.path}"
+            f"{lost.segment.path} lost its name, or another segment was put behind it, while it was written to: "
+            f"what it held since is in {refuge.path}"
         )
 
 

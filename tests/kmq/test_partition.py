@@ -612,6 +612,12 @@ def test_a_lost_name_is_noticed_within_a_second(writers: Writers, what: str) -> 
     assert made.segment.since_named() == [b"one\n", b"two\n"]
 
 
+def test_a_segment_near_the_end_of_all_names_is_not_adopted(writers: Writers, left: Path) -> None:
+    """Behind it the next one would have a name that no reader knows."""
+    (left / f"{(1 << 62) - 1:020}.jsonl").write_bytes(b"foreign\n")
+    assert adopted(writers) is None
+
+
 def test_a_lost_name_is_noticed_before_a_segment_is_sealed(writers: Writers) -> None:
     """No successor is made for what nobody can read."""
     made = writers.held(make(writers.place(rotation=Rotation(max_bytes=1))))

@@ -159,6 +159,37 @@ def test_what_was_appended_to_a_removed_segment_is_copied(
     assert said[0].endswith(partitions_in(writers.path)[-1].name)
 
 
+@pytest.mark.parametrize("start", [1, 2, 99, 1 << 40])
+def test_what_was_appended_before_a_foreign_segment_is_copied(
+    writers: Writers, caplog: pytest.LogCaptureFixture, start: int
+) -> None:
+    """A file behind the active segment seals it for the sender, which may be past it: that counts as a name lost."""
+    writer = writers.writer()
+    writer.append(b"0\n")
+    part = partitions_in(writers.path)[0]
+    (part / f"{start:020}.jsonl").write_bytes(b"foreign\n")
+    writer.append(b"1\n")
+    writers.clock.advance(1.1)
+    writer.append(b"2\n")
+    (other,) = [path for path in partitions_in(writers.path) if path != part]
+    assert b"".join(path.read_bytes() for path in sorted(other.glob("*.jsonl"))) == b"0\n1\n2\n"
+    assert "another segment was put behind it" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
+def test_what_is_no_segment_moves_no_writer(writers: Writers, kind: str) -> None:
+    """The sender passes it by, and reads on here."""
+    writer = writers.writer()
+    writer.append(b"0\n")
+    later = partitions_in(writers.path)[0] / f"{99:020}.jsonl"
+    {"link": lambda: later.symlink_to("/dev/zero"), "pipe": lambda: os.mkfifo(later)}.get(
+        kind, later.mkdir
+    )()
+    writers.clock.advance(1.1)
+    writer.append(b"1\n")
+    assert len(partitions_in(writers.path)) == 1
+
+
 def test_close_copies_what_lost_its_name(writers: Writers) -> None:
     """The last chance of a process that calls no more."""
     writer = writers.writer()
