@@ -3,18 +3,15 @@
 Owns which segment is read, when it is left for the next, and when a torn tail is given up. Knows nothing about other
 partitions, budgets or deliveries.
 
-The invariant hangs on three orders of events:
+The invariant hangs on four orders of events:
 
 - A segment is left only after a read that met its end and that began when its successor was already open. A writer
   starts the next segment after its last append to this one, so nothing can be appended between the two.
+- Where the next one begins elsewhere than this ends, it is left only when nothing more can come: see `seam`.
 - A gap is believed only if it is still there in a listing that began after the segment behind it was seen. A directory
   is not read at one moment: of two segments that are made meanwhile, a listing can hold the later one alone.
 - An unfinished tail is torn only if a successor stands behind it, or if it is still there when the partition's
   `writer.lock` is ours, the segments were listed again and the end was read again, in this order.
-
-Two segments that overlap can only be another program's work. Then no line is left out: the first is read to its end,
-and what it holds beyond the next one's start lies at that start; what the next one holds below the reading position
-lies at that position. Offsets only grow, and several lines can lie at one.
 """
 
 from __future__ import annotations
@@ -22,18 +19,19 @@ from __future__ import annotations
 import math
 import os
 from bisect import bisect_right
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from kmq import locks
 from kmq.spool import writer_lock
-from sender.flow import Line, Position
 
 from .held_segments import HeldSegments
 from .partition_files import QUIET_POLL_S, PartitionFiles, Surroundings, Troubles
 from .placing import place
+from .seam import Seam, moved
 
 if TYPE_CHECKING:
+    from sender.flow import Line
+
     from .segment_reader import SegmentReader
 
 __all__ = ["ACTIVE_POLL_S", "RETRY_S", "PartitionReader"]
@@ -69,6 +67,7 @@ class PartitionReader:
         self._mourned: SegmentReader | None = None
         self._active_until = self._rest_until = self._quiet_from = -math.inf
         self._seen_end = -1
+        self._seam = Seam()
 
     def take(self, max_lines: int, max_bytes: int, now: float) -> list[Line]:
         """Return the next lines, in order; never waits, never raises for what is on disk.
@@ -210,12 +209,18 @@ class PartitionReader:
             os.close(lock)
         return lock is locks.Denied.HELD
 
+    def _may_be_held(self) -> bool:
+        try:
+            return self._is_held()
+        except OSError:
+            return True
+
     def _given(self, lines: list[Line]) -> list[Line]:
         if not lines:
             return lines
         floor, ceiling = self.offset or 0, self._ceiling()
         if lines[0].position.start < floor or lines[-1].position.end > ceiling:
-            lines = [_moved(line, floor, ceiling) for line in lines]
+            lines = [moved(line, floor, ceiling) for line in lines]
         self.offset = lines[-1].position.end
         return lines
 
@@ -230,8 +235,8 @@ class PartitionReader:
         following = self._next
         if not current.ends_here():
             return []
-        if following.start > current.at + current.unfinished and not self._look(now, again=True):
-            self.more = False  # whether it is a gap cannot be known now
+        if not self._replaced and not self._is_passable(current, following, now):
+            self.more = False  # whether anything is missing, or still to come, cannot be known now
             return []
         if self._next is not following:  # what the listing before had missed comes first
             return []
@@ -243,6 +248,16 @@ class PartitionReader:
             following.seek(upto, durable=False)
         self._leave(current, following)
         return lines
+
+    def _is_passable(self, current: SegmentReader, following: SegmentReader, now: float) -> bool:
+        end = current.at + current.unfinished
+        if following.start > end and not self._look(now, again=True):
+            return False
+        return (
+            following.start == end
+            or self._seam.is_old(current.start, following.start, now)
+            or not self._may_be_held()
+        )
 
     def _leave(self, current: SegmentReader, following: SegmentReader) -> None:
         self._held.leave(current, self.offset or 0)
@@ -322,9 +337,3 @@ class PartitionReader:
         if named is not None and not self._replaced and not current.is_at(named):
             self._replaced = True
             self._troubles.fact("segment-replaced", current.start, "another file bears its name")
-
-
-def _moved(line: Line, floor: int, ceiling: float) -> Line:
-    start = int(max(floor, min(line.position.start, ceiling)))
-    end = int(max(floor, min(line.position.end, ceiling)))
-    return replace(line, position=Position(line.position.partition, start, end))

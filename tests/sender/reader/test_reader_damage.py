@@ -341,6 +341,38 @@ def test_what_takes_the_place_of_a_link_is_read(
     assert lines_of(read_all(reader, clock, seconds=6)) == [b"two"]
 
 
+@pytest.mark.parametrize("start", [2, 99, 1 << 40])
+def test_a_foreign_segment_does_not_end_the_reading_of_one_that_is_written_to(
+    partition: Partition, reader: SpoolReader, clock: ManualClock, reports: Reports, start: int
+) -> None:
+    """What a writer appends before it notices, within a second of its own, comes out."""
+    partition.hold()
+    partition.append(b"one\n")
+    Path(segment_path(partition.path, start)).write_bytes(b"foreign\n")
+    assert lines_of(read_all(reader, clock, seconds=1)) == [b"one"]
+    partition.append(b"two\n")
+    assert lines_of(read_all(reader, clock, seconds=0.5)) == [b"two"]
+    assert not reader.at_end(NAME)
+    assert lines_of(read_all(reader, clock)) == [b"foreign"]
+    assert reports.codes() == ["overlap" if start == 2 else "gap"]
+    partition.let_go()
+
+
+def test_a_missing_segment_of_a_living_writer_is_passed_after_a_while(
+    partition: Partition, reader: SpoolReader, clock: ManualClock, reports: Reports
+) -> None:
+    """Whether a file was put there or one was removed is not to be seen; nobody waits for ever."""
+    partition.hold()
+    for line in (b"one\n", b"two\n", b"three\n"):
+        partition.append(line)
+        partition.rotate()
+    os.unlink(partition.segment(4))
+    assert lines_of(read_all(reader, clock, seconds=1)) == [b"one"]
+    assert lines_of(read_all(reader, clock)) == [b"three"]
+    assert reports.events == [Event("gap", NAME, 4, "4 bytes are missing")]
+    partition.let_go()
+
+
 def test_overlapping_segments_lose_no_line(
     partition: Partition, reader: SpoolReader, clock: ManualClock, reports: Reports
 ) -> None:
