@@ -7,9 +7,11 @@ as `api.py` made it; a connection is used again only after its answer was read t
 
 from __future__ import annotations
 
+import io
 import logging
 from contextvars import ContextVar
 from dataclasses import replace
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -152,8 +154,30 @@ def _head(raw: BaseHTTPResponse) -> bytes:
     return head
 
 
+class _Bounded(io.BufferedReader):
+    """What a connection is read through: no read takes more than an answer may have.
+
+    A chunk that says to have -1 bytes is read to the end by http.client and urllib3 alike, and so is a stream that has
+    none.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        most = MAX_BODY + 1
+        return super().read(most if size is None or size < 0 else min(size, most))
+
+
+class _Response(HTTPResponse):
+    """An answer that is read in bounded pieces."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - handed through as they come
+        super().__init__(*args, **kwargs)
+        self.fp = _Bounded(self.fp.detach())
+
+
 class _Watched(HTTPConnection):
     """A connection whose socket the guard of its thread knows, from connecting on and again at each use."""
+
+    response_class = _Response
 
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
