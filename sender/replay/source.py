@@ -18,14 +18,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from kmq.command import MAX_LINE
 from kmq.durable import open_regular
 from kmq.errors import spool_error
 from kmq.spool import Spool, partitions, segment_path, segment_starts
-from sender.flow import Line, Position
+
+from .cut import Cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from sender.flow import Line
 
 __all__ = [
     "STANDARD_INPUT",
@@ -40,7 +42,6 @@ __all__ = [
 STANDARD_INPUT: Final = "-"
 
 _CHUNK: Final = 64 * 1024  # its lines are kept until they are asked for
-_HEAD: Final = 1024
 _SUFFIXES: Final = (".json", ".jsonl")
 _OF_A_SPOOL: Final = frozenset({"checkpoint.json", "status.json"})
 
@@ -244,7 +245,7 @@ class _OpenPiece:
         self.piece = piece
         self.ended = False
         self._fd = fd
-        self._cut = _Cut(piece.name, piece.start)
+        self._cut = Cut(piece.name, piece.start)
         self._left = piece.size
 
     def read(self) -> list[Line] | None:
@@ -271,40 +272,6 @@ class _OpenPiece:
         if not self.piece.newest:
             return self._cut.end("torn")
         return []  # it may be on its way; no call was told that it is there
-
-
-class _Cut:
-    """Cuts bytes into lines. Of a line that is too long it keeps the head, else at most one unfinished line."""
-
-    def __init__(self, name: str, start: int) -> None:
-        self._name = name
-        self._start = start
-        self._rest = b""
-        self._size = 0  # of the unfinished line, of which `_rest` may be the head only
-
-    def feed(self, data: bytes) -> list[Line]:
-        *whole, rest = data.split(b"\n")
-        lines = [line for raw in whole for line in self._finish(raw, newline=1)]
-        self._grow(rest)
-        return lines
-
-    def end(self, fault: str | None) -> list[Line]:
-        """Return what stands behind the last newline, if anything does."""
-        return self._finish(b"", newline=0, fault=fault) if self._size else []
-
-    def _grow(self, data: bytes) -> None:
-        self._size += len(data)
-        self._rest = (self._rest + data)[: MAX_LINE if self._size < MAX_LINE else _HEAD]
-
-    def _finish(self, data: bytes, *, newline: int, fault: str | None = None) -> list[Line]:
-        self._grow(data)
-        end = self._start + self._size + newline
-        position = Position(self._name, self._start, end)
-        raw, size = self._rest, self._size
-        self._start, self._rest, self._size = end, b"", 0
-        if not raw.strip():
-            return []  # a blank line says nothing; kmq writes none
-        return [Line(position, raw, "too-long" if size >= MAX_LINE else fault)]
 
 
 def describe(error: OSError) -> str:

@@ -17,6 +17,7 @@ from kmq.spool import Spool, segment_path
 from sender.flow import Line, Position
 from sender.replay import ReplaySource
 from sender.replay import source as replay_source
+from sender.replay.cut import Cut
 from sender.replay.source import Missing, Piece, describe, file_pieces, spool_pieces
 from tests.support.wait import wait_until
 
@@ -256,7 +257,7 @@ def test_every_line_comes_once_at_its_place(raws: list[bytes], ended: bool) -> N
     """However the bytes are cut into pieces."""
     content = b"\n".join(raws) + (b"\n" if ended and raws else b"")
     for size in (1, 2, 7, 1_000):
-        cut = replay_source._Cut("x", 10)
+        cut = Cut("x", 10)
         lines = [
             line
             for at in range(0, len(content), size)
@@ -284,6 +285,31 @@ def test_a_line_that_is_too_long_is_a_fault_with_its_head(tmp_path: Path) -> Non
     ]
     assert found[2].position.end - found[2].position.start == len(monstrous) + 1
     assert found[-1].position.end == os.path.getsize(path)
+
+
+@pytest.mark.parametrize("zeros", [65_536, 200_000, 1 << 20])
+def test_behind_zeros_longer_than_any_line_the_intact_command_is_given_back(
+    tmp_path: Path, zeros: int
+) -> None:
+    """As the sender does: what a power cut zeroed does not take along what was appended behind it."""
+    whole = b'{"_p":"bob","_t":1795500000,"_n":"x"}'
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"_p":"cut' + bytes(zeros) + whole + b"\n" + whole + b"\n")
+    found = lines_of(file_pieces([str(path)]))
+    begin = len(b'{"_p":"cut') + zeros
+    assert [(line.position.start, line.position.end, line.fault) for line in found] == [
+        (0, begin, "too-long"),
+        (begin, begin + len(whole) + 1, None),
+        (begin + len(whole) + 1, path.stat().st_size, None),
+    ]
+    assert [line.raw for line in found[1:]] == [whole, whole]
+
+
+def test_a_long_line_is_said_though_it_begins_with_blanks(tmp_path: Path) -> None:
+    """It is no blank line: something stands behind."""
+    (tmp_path / "x.jsonl").write_bytes(b" " * 70_000 + b"x\n")
+    (found,) = lines_of(file_pieces([str(tmp_path / "x.jsonl")]))
+    assert (found.fault, found.position.end) == ("too-long", 70_002)
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
