@@ -253,11 +253,10 @@ class PartitionReader:
         end = current.at + current.unfinished
         if following.start > end and not self._look(now, again=True):
             return False
-        return (
-            following.start == end
-            or self._seam.is_old(current.start, following.start, now)
-            or not self._may_be_held()
-        )
+        if following.start == end or self._seam.is_old(current.start, following.start, now):
+            return True
+        # Its writer may have appended, and died, since the end was read: read again after the look at the lock.
+        return not self._may_be_held() and current.ends_here()
 
     def _leave(self, current: SegmentReader, following: SegmentReader) -> None:
         self._held.leave(current, self.offset or 0)
