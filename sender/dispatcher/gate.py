@@ -11,8 +11,8 @@ a window that failed together counts once. A delivery opens it.
 
 What an app's own key meets says nothing of the others either: a refusal of that key holds up only what bears it.
 
-Two guards keep one fault from becoming a loss for all. The same refusal (4xx) for 20 answers in a
-row, for several people, is a fault of the API or of the settings: nothing more is rejected. And
+Two guards keep one fault from becoming a loss for all. Refusals (4xx, alike or not) for 20 answers in
+a row, for several people, are a fault of the API or of the settings: nothing more is rejected. And
 what one single command meets says nothing of the others: while only one has failed, one that was
 never tried may go at once.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "GateState", "Sent"]
 
 _FAILING_CLOSES: Final = 5
-_SAME_REFUSAL_BLOCKS: Final = 20
+_REFUSALS_BLOCK: Final = 20
 _TOO_MANY: Final = 429
 _KEY_REFUSED: Final = frozenset({401, 403})
 
@@ -73,14 +73,12 @@ class Gate:
         self.own_keys_refused = 0
         """How many answers refused a key that came with its command."""
         self._failing: set[int] = set()
-        self._refusal: int | None = None
         self._refused: list[str] = []
 
     def judge(self, sent: Sent, outcome: Outcome, now: float, in_flight: int) -> Verdict:
         """Return what `outcome` means in the light of all others; `in_flight` are those still under way.
 
-        It is the outcome's own verdict, except that a refusal which everything meets blocks
-        instead.
+        It is the outcome's own verdict, except that a refusal blocks instead where everything is refused.
         """
         if outcome.verdict is Verdict.DELIVERED:
             self._open(now)
@@ -113,11 +111,8 @@ class Gate:
         return len(self._failing) == 1 and ticket not in self._failing
 
     def _judge_refusal(self, sent: Sent, outcome: Outcome, now: float, in_flight: int) -> Verdict:
-        if outcome.status != self._refusal:
-            self._refusal = outcome.status
-            self._refused.clear()
-        self._refused = [*self._refused[1 - _SAME_REFUSAL_BLOCKS :], sent.person]
-        if len(self._refused) < _SAME_REFUSAL_BLOCKS or len(set(self._refused)) == 1:
+        self._refused = [*self._refused[1 - _REFUSALS_BLOCK :], sent.person]
+        if len(self._refused) < _REFUSALS_BLOCK or len(set(self._refused)) == 1:
             return Verdict.REJECTED
         self._fail(sent, Outcome(Verdict.BLOCKED, outcome.code, outcome.status), now, in_flight)
         return Verdict.BLOCKED

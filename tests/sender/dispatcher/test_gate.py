@@ -168,13 +168,21 @@ def test_twenty_equal_refusals_of_one_person_do_not_block(gate: Gate) -> None:
     assert verdicts == {Verdict.REJECTED}
 
 
-@pytest.mark.parametrize("between", [DELIVERED, refused(422)], ids=["delivery", "other refusal"])
-def test_a_row_of_refusals_is_broken_by_any_other_answer(gate: Gate, between: Outcome) -> None:
-    """Only the last 20 answers, all alike, prove that it is not the data."""
+def test_a_row_of_refusals_is_broken_by_a_delivery(gate: Gate) -> None:
+    """An API that takes one command refuses the others for what they say."""
     for ticket in range(19):
         gate.judge(sent(gate, ticket), refused(400), 0.0, 1)
-    gate.judge(sent(gate, 50), between, 0.0, 1)
+    gate.judge(sent(gate, 50), DELIVERED, 0.0, 1)
     assert gate.judge(sent(gate, 51), refused(400), 0.0, 1) is Verdict.REJECTED
+
+
+def test_refusals_of_different_kinds_block_together(gate: Gate) -> None:
+    """What answers 400 to one kind of request and 422 to another refuses everything all the same."""
+    verdicts = [
+        gate.judge(sent(gate, ticket), refused(400 + 22 * (ticket % 2)), 0.0, 1)
+        for ticket in range(25)
+    ]
+    assert verdicts == [Verdict.REJECTED] * 19 + [Verdict.BLOCKED] * 6
 
 
 def test_a_failure_between_equal_refusals_does_not_hide_them(gate: Gate) -> None:
