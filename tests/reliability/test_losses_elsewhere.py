@@ -6,6 +6,7 @@ The figures in the docstrings are theirs.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -14,12 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kmq import Client
+from tests.support.app import App
 from tests.support.collector import collector, shared_collector, start_collector  # noqa: F401 - fixtures
 from tests.support.oracle import Findings, Oracle, lag
 from tests.support.system import (
-    Crew,
     SenderProcess,
-    acknowledged,
     came_as,
     drain,
     make_spool,
@@ -80,17 +80,18 @@ def test_what_is_written_while_a_run_takes_the_spool_over_is_not_lost(
 
     Here the runs of a sender begin and end, and retention keeps nothing, while four writers go on.
     """
-    spool, acks = make_spool(tmp_path), tmp_path / "acks"
+    spool = make_spool(tmp_path)
     sink = start_collector("--keep", "1000000")
-    with Crew(spool, acks) as crew:
-        crew.start(4)
+    with contextlib.ExitStack() as stack:
+        apps = [stack.enter_context(App(spool, tmp_path)) for _ in range(4)]
         for _ in range(DRAINS):
-            already = len(acknowledged(acks))
-            wait_until(lambda already=already: len(acknowledged(acks)) > already + 50)  # type: ignore[misc]  # bound early
+            for app in apps:
+                app.wait_for_more(10)
             drain(spool, sink.url, "--retention-age", "0s")
-        crew.stop()
+        for app in apps:
+            app.stop()
     drain(spool, sink.url)
-    take_account(acks, sink).check()
+    take_account(tmp_path / "acks", sink).check()
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])

@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.support.oracle import Oracle
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tests.support.collector import Collector
+    from tests.support.oracle import Findings
 
 __all__ = [
     "KEY",
     "ROOT",
     "SenderProcess",
+    "acknowledged",
     "came_as",
     "drain",
     "environ",
     "make_spool",
+    "take_account",
     "trouble",
     "unmeasured",
 ]
@@ -161,6 +165,27 @@ def drain(spool: str, url: str, *options: str, key: str = KEY) -> SenderProcess:
 def came_as(request: Mapping[str, Any]) -> str:
     """Return a request of the collector's memory, byte for byte."""
     return f"{request['path']}?{request['raw']}"
+
+
+def take_account(acks: Path, collector: Collector) -> Findings:
+    """Compare the notes of all writers with all that the collector remembers; everything must have arrived."""
+    oracle = Oracle()
+    for person in acknowledged(acks):
+        oracle.acknowledged(person)
+    for came in collector.requests():
+        person = came["params"]["_p"]
+        if (acks / person.rpartition("-")[0]).exists():
+            oracle.tried(
+                person
+            )  # one that a writer called for and was killed before it could note it, perhaps
+        oracle.arrived(person, came_as(came), delivered=came["answer"] == 200)
+    return oracle.judge()
+
+
+def acknowledged(acks: Path) -> list[str]:
+    """Return what all writers noted below `acks`; a note that a kill has cut is none."""
+    notes = [path.read_text("ascii") for path in acks.iterdir()]
+    return [line for text in notes for line in text.split("\n")[:-1]]
 
 
 def trouble(collector: Collector, rng: random.Random) -> None:
