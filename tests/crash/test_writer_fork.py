@@ -193,6 +193,8 @@ inside, leave = threading.Event(), threading.Event()
 pid = os.getpid()
 children = []
 def handler(*_):
+    if leave.is_set():
+        return
     child = os.fork()
     if child:
         children.append(child)
@@ -202,8 +204,9 @@ def hold():
     inside.set()
     while sys._current_frames()[main].f_code.co_name != "run":
         os.sched_yield()
-    os.kill(pid, signal.SIGUSR1)
-    leave.wait()
+    # Again and again: one that comes just before the wait begins does not interrupt it.
+    while not leave.wait(0.01):
+        os.kill(pid, signal.SIGUSR1)
 signal.signal(signal.SIGUSR1, handler)
 thread = threading.Thread(target=slot._writing.run, args=(hold,))
 thread.start()
