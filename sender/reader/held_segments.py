@@ -6,6 +6,8 @@ rest meanwhile. Knows nothing about reading or checkpoints.
 
 Invariant: a mark that `sync` returned may be written; all below it is durable, or was when this process began. What
 failed once stays failed in this process, since a later sync that succeeds proves nothing.
+
+The names of the segments are synced as well as their bytes: whoever started one may have died before it did so.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kmq.durable import open_regular
+from kmq.durable import open_regular, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from .partition_files import Troubles
     from .segment_reader import SegmentReader
 
-__all__ = ["HeldSegments"]
+__all__ = ["HeldSegments", "names_synced"]
 
 
 class HeldSegments:
@@ -37,6 +39,7 @@ class HeldSegments:
         self._left: list[tuple[int, SegmentReader]] = []
         self._good_mark = 0
         self._failed: set[int] = set()
+        self._named_up_to = -1
 
     def start_from(self, offset: int) -> None:
         """Begin at `offset`: a checkpoint may be written there without any sync."""
@@ -67,6 +70,14 @@ class HeldSegments:
         self._unread = {start: self._unread.get(start, 0) for start, _ in unread}
         for start, path in unread:
             self._sync_unread(start, path)
+
+    def sync_names(self, path: str, newest: int) -> None:
+        """Make the names of all segments up to `newest` durable, where this process has not done so.
+
+        Whoever started one may have died before its sync, and an heir that does not sync appends to it for days.
+        """
+        if newest > self._named_up_to and names_synced(path, self._files):
+            self._named_up_to = newest
 
     def covered(self, mark: int) -> None:
         """Close what lies whole below `mark` of a checkpoint that is durable."""
@@ -118,3 +129,12 @@ class HeldSegments:
         if start not in self._failed:
             self._failed.add(start)
             self._troubles.fact("segment-sync-failed", start)
+
+
+def names_synced(path: str, files: Files) -> bool:
+    """Return whether the entries of a directory are durable now; one that cannot be synced is tried again later."""
+    try:
+        sync_directory(path, files=files)
+    except OSError:
+        return False
+    return True

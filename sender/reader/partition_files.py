@@ -148,6 +148,10 @@ class PartitionFiles:
         following = islice(entries, bisect_right(entries, start), None)
         return next((found for found in following if found not in self._passed_by), None)
 
+    def newest(self) -> int:
+        """Return the start of the newest segment that is listed, -1 if none is."""
+        return self._listing.entries[-1] if self._listing.entries else -1
+
     def beyond(self, start: int) -> list[tuple[int, str]]:
         """Return the start and the path of each listed segment after the one at `start`."""
         entries = self._listing.entries

@@ -16,6 +16,7 @@ The invariant hangs on four orders of events:
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from bisect import bisect_right
@@ -141,10 +142,15 @@ class PartitionReader:
         """
         return self._held.sync(mark, self._current)
 
-    def sync_ahead(self) -> None:
+    def sync_ahead(self, now: float) -> None:
         """Make durable what was appended so far, read or not; the marks need none of it yet."""
+        with contextlib.suppress(OSError):  # the next read meets the same, and says so
+            self._look(
+                now
+            )  # nobody reads while too much is waiting, and segments are started all the same
         if self._current is not None and not self._vanished:
             self._held.sync_ahead(self._current, self._files.beyond(self._current.start))
+            self._held.sync_names(self._path, self._files.newest())
 
     def covered(self, mark: int) -> None:
         """Close what lies whole below `mark` of a durable checkpoint; never the segment that is being read."""

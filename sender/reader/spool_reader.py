@@ -21,6 +21,7 @@ from kmq.spool import partitions
 from sender.flow import Event, Line
 
 from .descriptors import OUT_OF_DESCRIPTORS, Descriptors, Shortage, share_of_limit
+from .held_segments import names_synced
 from .listing import Listing
 from .partition_files import QUIET_POLL_S, Surroundings
 from .partition_reader import ACTIVE_POLL_S, PartitionReader
@@ -90,6 +91,7 @@ class SpoolReader:
         self._parked: dict[str, PartitionReader] = {}
         self._over: set[str] = set()
         self._turned = True
+        self._names_durable = False
 
     def read(
         self,
@@ -141,9 +143,16 @@ class SpoolReader:
         }
 
     def sync_ahead(self) -> None:
-        """Make durable what apps have appended so far, read or not."""
+        """Make durable what apps have appended so far, read or not, and the names under which it lies.
+
+        The first time that includes the name of the checkpoint that was loaded: whoever wrote it may have been killed
+        between its rename and the sync of that.
+        """
+        now = self._clock()
         for reader in self._found.values():
-            reader.sync_ahead()
+            reader.sync_ahead(now)
+        if not self._names_durable:
+            self._names_durable = names_synced(self._spool.path, self._around.files)
 
     def covered(self, marks: Mapping[str, int]) -> None:
         """Take note that a checkpoint with `marks` is durable: what lies whole below is closed."""
@@ -279,6 +288,7 @@ class SpoolReader:
         offset = self._offsets.pop(name, None)
         reader = PartitionReader(name, self._spool.partition(name), offset, self._around)
         self._found[name] = reader
+        self._names_durable = False
         self._ready.append(reader)
 
     def _compare(self, reader: PartitionReader, *, is_there: bool) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+NAME = "20261123T204501Z-4f2a91c3"
 KEEP = Limits(age_s=1e9, max_bytes=1 << 40)
 NOTHING_STAYS = Limits(age_s=0.0, max_bytes=0)
 
@@ -97,7 +98,7 @@ def bench_at(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 def test_segments_are_synced_before_the_checkpoint_and_it_before_its_rename(
     bench_at: Callable[..., Bench],
 ) -> None:
-    """Fdatasync of the segment, fsync of the new checkpoint, rename, fsync of the directory: in this order."""
+    """The segment and its names, the new checkpoint, rename, the directory: in this order."""
     journal = Journal()
     bench = bench_at(files=journal.files)
     partition = Partition(bench.spool)
@@ -108,6 +109,8 @@ def test_segments_are_synced_before_the_checkpoint_and_it_before_its_rename(
     syncs = [entry for entry in journal.entries if entry[0] in {"fdatasync", "fsync", "rename"}]
     assert syncs == [
         ("fdatasync", "00000000000000000000.jsonl"),
+        ("fsync", partition.name),
+        ("fsync", spool),
         ("fsync", "checkpoint.json.tmp"),
         ("rename", "checkpoint.json.tmp"),
         ("fsync", spool),
@@ -316,6 +319,62 @@ def test_what_was_read_and_left_is_synced_too_while_nothing_can_be_sent(
     bench.committer.commit()
     synced = {target for name, target in journal.entries if name == "fdatasync"}
     assert synced == set(os.listdir(partition.path)) - {"writer.lock"}
+
+
+def test_a_segment_started_while_nothing_is_read_is_synced_with_its_name(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """A long outage fills what is read ahead: what apps begin from then on is found by the commit itself."""
+    journal = Journal()
+    bench = bench_at(files=journal.files)
+    partition = Partition(bench.spool)
+    partition.append(line("ann"))
+    bench.dispatcher.offer(bench.reader.read(1, 1))
+    bench.committer.commit()
+    before = len(journal.entries)
+    partition.rotate()
+    partition.append(line("bob"))
+    bench.committer.commit()
+    synced = [entry for entry in journal.entries[before:] if entry[0] in {"fdatasync", "fsync"}]
+    assert synced == [
+        ("fdatasync", os.path.basename(partition.segment())),
+        ("fsync", partition.name),
+    ]
+
+
+def test_a_name_that_could_not_be_synced_is_synced_by_the_next_commit(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """Nothing else waits for it."""
+    synced: list[str] = []
+
+    def sync(fd: int) -> None:
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
+        if len(synced) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        os.fsync(fd)
+
+    bench = bench_at(files=files_with(fsync=sync))
+    partition = Partition(bench.spool)
+    bench.reader.read(1, 1)
+    for _ in range(3):
+        bench.reader.sync_ahead()
+    assert synced.count(partition.name) == 2
+
+
+def test_a_checkpoint_that_was_found_is_durable_before_it_is_relied_on(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """The sender before may have been killed between its rename and the sync of that; retention removes by it."""
+    journal = Journal()
+    partition_end = len(line("ann"))
+    bench = bench_at(files=journal.files, offsets={NAME: partition_end})
+    Partition(bench.spool).append(line("ann"))
+    bench.reader.read(1, 1)
+    bench.committer.commit()
+    spool = os.path.basename(bench.spool.path)
+    assert "rename" not in journal.names()
+    assert journal.entries.count(("fsync", spool)) == 1
 
 
 def test_a_sync_that_failed_before_its_segment_was_read_holds_the_checkpoint_all_the_same(
