@@ -69,6 +69,7 @@ class Daemon:
         random: Callable[[], float] = chance.random,
         clock: Clock = CLOCK,
         files: Files = FILES,
+        pread: Callable[[int, int, int], bytes] = os.pread,
     ) -> None:
         self.asked = Signals()
         self._plan = plan
@@ -85,7 +86,12 @@ class Daemon:
         )
         offsets = self._load()
         self._reader = SpoolReader(
-            plan.spool, offsets, report=self._report, clock=clock.monotonic, files=files
+            plan.spool,
+            offsets,
+            report=self._report,
+            clock=clock.monotonic,
+            files=files,
+            pread=pread,
         )
         self._retention = Retention(
             plan.spool,
