@@ -29,7 +29,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Findings", "Oracle", "kept_in", "lag", "left_in", "offsets_in", "person_of"]
+__all__ = [
+    "Findings",
+    "Oracle",
+    "entries_in",
+    "kept_in",
+    "lag",
+    "left_in",
+    "offsets_in",
+    "person_of",
+]
 
 _PARTITION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 _SEGMENT = re.compile(r"([0-9]{20})\.jsonl")
@@ -108,6 +117,10 @@ class Oracle:
             self._acknowledged.discard(person)
         return settled
 
+    def excused(self, person: str) -> None:
+        """Take down that it was lost in a way that the promise leaves out, as what nobody synced is by a power cut."""
+        self._dropped.add(person)
+
     def owed(self) -> frozenset[str]:
         """Return what was acknowledged and not delivered yet."""
         return frozenset(p for p in self._acknowledged - self._dropped if not self._delivered[p])
@@ -167,19 +180,30 @@ def offsets_in(spool: str) -> dict[str, int]:
 
 def kept_in(spool: str) -> Iterator[bytes]:
     """Yield the texts that are on the list of rejected commands."""
+    for entry in entries_in(spool):
+        yield entry["text"].encode("utf-8", "surrogateescape")
+
+
+def entries_in(spool: str) -> list[dict[str, Any]]:
+    """Return what is on the list of rejected commands, each entry with all that its line says."""
+    return [
+        entry
+        for path in sorted(Path(spool, "rejected").glob("*.jsonl"))
+        for entry in _on_the_list(path)
+    ]
+
+
+def _on_the_list(path: Path) -> Iterator[dict[str, Any]]:
+    # File by file: what a failed sync may have lost is written again elsewhere, under the id that it has.
     entries: dict[str, dict[str, Any]] = {}
-    gone: set[str] = set()
-    for path in sorted(Path(spool, "rejected").glob("*.jsonl")):
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            with contextlib.suppress(ValueError, KeyError):  # torn: no program counts it
-                entry = json.loads(line)
-                if "gone" in entry:
-                    gone.add(entry["gone"])
-                else:
-                    entries[entry["id"]] = entry
-    for number, entry in entries.items():
-        if number not in gone:
-            yield entry["text"].encode("utf-8", "surrogateescape")
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        with contextlib.suppress(ValueError, KeyError):  # torn: no program counts it
+            entry = json.loads(line)
+            if "gone" in entry:
+                entries.pop(entry["gone"], None)
+            else:
+                entries[entry["id"]] = entry
+    yield from entries.values()
 
 
 def person_of(line: bytes) -> str | None:
