@@ -46,6 +46,9 @@ _NAMES_TRIED: Final = 3
 # No writer gets so far. What bears such a name is foreign, and behind it the names come to an end.
 _ADOPTED_UP_TO: Final = 1 << 61
 
+# The kernel's: processes that were forked from one another must not get the same.
+_CHANCE: Final = random.SystemRandom()
+
 # A child that a signal handler forked in the middle was at the same name, and faster.
 _NAME_TAKEN: Final = frozenset({errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY})
 
@@ -71,6 +74,7 @@ class Place:
     rotation: Rotation = field(default_factory=Rotation)
     clock: Clock = CLOCK
     files: Files = FILES
+    chance: random.Random = _CHANCE
 
 
 def forked(path: str) -> OSError:
@@ -226,7 +230,7 @@ def adopt(place: Place) -> Partition | None:
     """
     if place.boot is None:
         return None
-    for path in _candidates(place.spool):
+    for path in _candidates(place):
         lock = _try_lock(path)
         if lock is None:
             continue
@@ -238,12 +242,13 @@ def adopt(place: Place) -> Partition | None:
     return None
 
 
-def _candidates(spool: Spool) -> Iterator[str]:
+def _candidates(place: Place) -> Iterator[str]:
+    spool = place.spool
     try:
         names = partitions(spool)
     except OSError as error:
         raise spool_error(error, "list", spool.path) from error
-    start = random.randrange(len(names)) if names else 0  # noqa: S311 - spreads processes, protects nothing
+    start = place.chance.randrange(len(names)) if names else 0
     for name in (names[start:] + names[:start])[:_TRIED_AT_MOST]:
         yield spool.partition(name)
 
@@ -285,7 +290,7 @@ def make(place: Place) -> Partition:
     """
     maker = os.getpid()
     for names_left in reversed(range(_NAMES_TRIED)):
-        name = new_partition_name(place.clock.wall(), os.urandom(4).hex())
+        name = new_partition_name(place.clock.wall(), place.chance.randbytes(4).hex())
         try:
             return _Making(place, name, maker).done()
         except OSError as error:
