@@ -19,6 +19,7 @@ from array import array
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from tests.support.collector import as_line
 from tests.support.hand import began_at, given_time, line_of
 from tests.support.oracle import Findings, Oracle, kept_in, left_in, person_of
 
@@ -107,7 +108,7 @@ class Account:
         person, delivered = params["_p"], request["answer"] == 200
         self.delivered += delivered
         self.replayed += delivered and params["_k"] == self._replayed_with
-        self._arrived(person, _form(request), delivered=delivered)
+        self._arrived(person, as_line(request), delivered=delivered)
 
     def _arrived(self, person: str, form: str, *, delivered: bool) -> None:
         if self._settled[person] == _sum(form):
@@ -149,15 +150,6 @@ class _Sums:
 
 def _sum(form: str) -> int:
     return zlib.crc32(form.encode()) + 1
-
-
-def _form(request: Mapping[str, Any]) -> str:
-    """Return the line that a request was made of, by its parameters alone."""
-    params = dict(request["params"])
-    named = {"_n": params["_n"]} if request["path"] == "/e" else {}
-    own = {name: value for name, value in params.items() if not name.startswith("_")}
-    fields = {"_p": params["_p"], "_t": int(params["_t"]), **named, **own}
-    return json.dumps(fields, separators=(",", ":"))
 
 
 def _expected(person: str, form: str) -> str:

@@ -34,6 +34,7 @@ __all__ = [
     "Answered",
     "Collector",
     "CollectorProcess",
+    "as_line",
     "collector",
     "fetch",
     "port_in",
@@ -173,6 +174,15 @@ class CollectorProcess(Collector):
         port = port_in(line)
         assert port is not None, f"the collector did not start: {line!r}"
         return port
+
+
+def as_line(request: Mapping[str, Any]) -> str:
+    """Return the line of the spool that a request was made of, by its parameters alone; not for an alias."""
+    params: dict[str, str] = request["params"]
+    named = {"_n": params["_n"]} if request["path"] == "/e" else {}
+    own = {name: value for name, value in params.items() if not name.startswith("_")}
+    fields = {"_p": params["_p"], "_t": int(params["_t"]), **named, **own}
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
 
 
 def port_in(said: str) -> int | None:
