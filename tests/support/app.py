@@ -56,6 +56,7 @@ class App:
         notes = [str(self.acks / self.name), str(self._refused)]
         for path in notes:
             Path(path).touch()
+            Path(path).chmod(0o666)  # the app may run as another user
         self._process = subprocess.Popen(
             [*prefix, sys.executable, *program, spool, *notes, self.name, *ways], env=unmeasured()
         )
@@ -87,6 +88,14 @@ class App:
         """End it after the call that it is in."""
         self._process.send_signal(signal.SIGTERM)
         assert self._process.wait(END_S) == 0, self.refusals()
+
+    def pause(self) -> None:
+        """Let it do nothing until `resume`, wherever it is."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, with SIGKILL."""
