@@ -4,8 +4,11 @@ Owns which segments are kept from their first read until a checkpoint covers the
 they were read through is a write-back that failed in between sure to be reported. One whose bytes are all durable may
 rest meanwhile. Knows nothing about reading or checkpoints.
 
-Invariant: a mark that `sync` returned may be written; all below it is durable, or was when this process began. What
-failed once stays failed in this process, since a later sync that succeeds proves nothing.
+Invariant: a mark that `sync` returned may be written. All of its own segment below it is durable, or was when this
+process began; so is each segment before, but for one whose sync failed. What failed once stays failed in this process,
+since a later sync that succeeds proves nothing: no mark lies within such a segment. One beyond it rests on none of its
+bytes: it is the next one's start, or more, and all below was delivered, or is kept in `rejected/`. Would it hold the
+mark for good, nothing of its partition could ever be removed, until apps find the spool full.
 
 The names of the segments are synced as well as their bytes: whoever started one may have died before it did so.
 """
@@ -53,8 +56,12 @@ class HeldSegments:
         """Make what lies below `mark` durable; return the mark that may be written, lower where a sync failed."""
         for left_at, segment in self._left:
             # What was left below the mark was given out whole, also where its bytes overlap with the next one's.
-            if not self._synced(segment, segment.at if left_at <= mark else mark):
+            whole = left_at <= mark
+            if self._synced(segment, segment.at if whole else mark):
+                continue
+            if not whole:
                 return self._lowered(mark, segment)
+            self._report(segment.start)
         if current is not None and not self._synced(current, mark):
             return self._lowered(mark, current)
         self._good_mark = max(self._good_mark, mark)

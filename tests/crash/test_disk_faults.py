@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from tests.support.collector import CollectorProcess
 
 # An app that rotates every few lines.
+ROTATED_BYTES = 8192
 ROTATING = (
-    "from kmq import partition; partition.Rotation.__init__.__defaults__ = (8192, 3600.0); "
+    f"from kmq import partition; partition.Rotation.__init__.__defaults__ = ({ROTATED_BYTES}, 3600.0); "
     "from tests.support.app import main; main()"
 )
 
@@ -140,6 +141,30 @@ def test_a_spool_that_cannot_be_read(
         assert said["read-failed"] <= 2
         assert said["open-failed"] == 1
         assert said["spool-unreadable"] <= 3
+
+
+def test_a_segment_that_cannot_be_synced(
+    tmp_path: Path,
+    collector: CollectorProcess,  # noqa: F811 - the fixture
+) -> None:
+    """No checkpoint ends within it, though later syncs succeed; it is said once, and passed once it is done whole."""
+    spool = make_spool(tmp_path)
+    faults = Faults(tmp_path / "faults", spool)
+    with (
+        SenderProcess(spool, collector.url, program=faults.sender) as sender,
+        App(spool, tmp_path, program=("-c", ROTATING)) as app,
+    ):
+        moves_on(spool)
+        faults.begin("fdatasync", errno.EIO, ".jsonl")
+        failed = sender.wait_for("segment-sync-failed")
+        sends_on(collector)
+        faults.end()
+        beyond = failed["offset"] + 10 * ROTATED_BYTES
+        wait_until(lambda: covered(spool) > beyond, what="the checkpoint passes it")
+        app.stop()
+        ends_well(sender, spool, app.acks, collector)
+        said = [line["offset"] for line in sender.log("segment-sync-failed")]
+        assert len(said) == len(set(said)), "once a segment"
 
 
 @pytest.mark.parametrize("operation", ["mkdir", "open", "write", "fdatasync", "fsync"])

@@ -380,15 +380,30 @@ def test_a_checkpoint_that_was_found_is_durable_before_it_is_relied_on(
 def test_a_sync_that_failed_before_its_segment_was_read_holds_the_checkpoint_all_the_same(
     bench_at: Callable[..., Bench],
 ) -> None:
-    """The kernel tells of a failed write-back once: that it was not the reader's descriptor must not hide it."""
+    """The kernel tells of a failed write-back once: that it was not the reader's descriptor must not hide it.
+
+    It holds it as long as it would lie within that segment, and no longer.
+    """
     bench = bench_at(files=files_with(fdatasync=fails_for_the_second(os.fdatasync)))
-    partition = three_segments(bench)
+    partition = Partition(bench.spool)
+    partition.append(line("ann"))
+    partition.rotate()
+    partition.append(line("bob"))
+    partition.append(line("bob"))
+    partition.rotate()
+    partition.append(line("cid"))
     bench.dispatcher.offer(bench.reader.read(1, 1))
     bench.committer.commit()
     assert bench.reports.codes() == ["segment-sync-failed"]
-    bench.send()
+    bench.dispatcher.offer(bench.reader.read(1, 1 << 20))
+    bench.dispatcher.turn(0.0)
+    bench.dispatcher.turn(0.0)
+    assert bench.committer.done() == {partition.name: 2 * len(line("ann"))}
     bench.committer.commit()
     assert checkpoint.load(bench.spool).offsets == {partition.name: len(line("ann"))}
+    bench.send()
+    bench.committer.commit()
+    assert checkpoint.load(bench.spool).offsets == {partition.name: partition.end()}
     assert bench.reports.codes() == ["segment-sync-failed"]
 
 

@@ -90,12 +90,24 @@ def test_the_same_bytes_are_synced_once(
 def test_a_failed_sync_lowers_the_mark_and_is_remembered(
     reader: SpoolReader, reports: Reports, files: Syncs
 ) -> None:
-    """A later success would prove nothing: that segment is never covered by this process."""
+    """A later success would prove nothing: no mark lies within that segment as long as this process lives."""
     files.failing = {"8"}
-    assert reader.sync({NAME: 24}) == {NAME: 8}
+    assert reader.sync({NAME: 12}) == {NAME: 8}
     files.failing = set()
-    assert reader.sync({NAME: 24}) == {NAME: 8}
+    assert reader.sync({NAME: 15}) == {NAME: 8}
     assert files.synced == ["0", "8"]
+    assert reports.events == [Event("segment-sync-failed", NAME, 8)]
+
+
+@pytest.mark.parametrize("mark", [16, 20, 24])
+def test_a_mark_beyond_a_segment_rests_on_none_of_its_bytes(
+    reader: SpoolReader, reports: Reports, files: Syncs, mark: int
+) -> None:
+    """A sync that failed is said, and does not hold for good what was delivered long ago: all the rest is synced."""
+    files.failing = {"8"}
+    assert reader.sync({NAME: 12}) == {NAME: 8}
+    assert reader.sync({NAME: mark}) == {NAME: mark}
+    assert files.synced == ["0", "8", "16"][: 2 + (mark > 16)]
     assert reports.events == [Event("segment-sync-failed", NAME, 8)]
 
 
@@ -129,7 +141,7 @@ def test_other_partitions_are_not_concerned(spool: Spool, clock: ManualClock, fi
     read_all(reader, clock)
     files.failing = {"8"}
     unknown = "20261123T204501Z-ffffffff"
-    marks = {NAME: 24, OTHER: 100, unknown: 7}
+    marks = {NAME: 12, OTHER: 100, unknown: 7}
     assert reader.sync(marks) == {NAME: 8, OTHER: 100, unknown: 7}
 
 
