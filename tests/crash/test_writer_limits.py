@@ -121,6 +121,34 @@ record("taken")
     assert not any(path.name.startswith(".new-") for path in shared.iterdir())
 
 
+def test_without_a_descriptor_for_the_next_segment_the_error_names_the_limit(
+    shared: Path, reaper: Reaper
+) -> None:
+    """At a rotation, too: the segment before stays as it is, and the next call with a descriptor succeeds."""
+    acknowledged, refused = run(
+        reaper,
+        shared,
+        """
+from kmq import partition
+partition.Rotation.__init__.__defaults__ = (100, 3600.0)
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+for number in range(3):
+    record(f"before-{number}", filler="x" * 100)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limit))
+    record("refused")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    record(f"after-{number}", filler="x" * 100)
+""",
+    )
+    assert acknowledged == [f"{when}-{n}" for n in range(3) for when in ("before", "after")]
+    assert [c["_n"] for c in commands_in(shared)] == acknowledged
+    assert [kind for kind, _ in refused] == ["SpoolError"] * 3
+    assert all("LimitNOFILE" in text for _, text in refused)
+    assert len(partitions_in(shared)) == 1
+
+
 @pytest.mark.parametrize("umask", ["000", "077"])
 def test_modes_do_not_depend_on_the_apps_umask(shared: Path, reaper: Reaper, umask: str) -> None:
     """Files 0660, directories 2770, for whoever shares the group."""
@@ -146,7 +174,7 @@ def test_a_spool_without_the_right_to_write_is_an_error_that_names_the_mend(
     spool.chmod(0o755)
     assert acknowledged == []
     assert [kind for kind, _ in refused] == ["NoPermission"]
-    assert "usermod -aG kmq" in refused[0][1]
+    assert "usermod -aG kmq" in refused[0][1] or "chmod 2770" in refused[0][1]  # it is the owner
     assert list(spool.iterdir()) == []
 
 
