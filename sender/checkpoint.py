@@ -118,7 +118,8 @@ def save(spool: Spool, offsets: Mapping[str, int], *, files: Files = FILES) -> N
     outlives its data skips what the next boot appends there. Raises OSError where the disk refuses (the checkpoint
     before is then still in force), ValueError for offsets that no `load` would believe.
     """
-    _clear_the_place(spool.checkpoint, files)
+    for path in (spool.checkpoint, spool.checkpoint_old, f"{spool.checkpoint}.tmp"):
+        _clear_the_place(path, files)
     replace(spool.checkpoint, form(offsets), sync=True, keep=spool.checkpoint_old, files=files)
 
 

@@ -309,6 +309,18 @@ def test_a_directory_in_its_place_is_put_aside_and_the_old_one_is_spared(tmp_pat
     assert os.path.isdir(spool.checkpoint + ".bad")
 
 
+@pytest.mark.parametrize("name", ["checkpoint.json.old", "checkpoint.json.tmp"])
+def test_a_directory_beside_it_is_put_aside(tmp_path: Path, name: str) -> None:
+    """It would keep each checkpoint from being written as well."""
+    spool = Spool(str(tmp_path))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "somebody's").touch()
+    for offset in (1, 2):
+        save(spool, {P: offset})
+    assert load(spool) == Loaded({P: 2}, [], "checkpoint.json")
+    assert (tmp_path / f"{name}.bad" / "somebody's").exists()
+
+
 def test_a_link_in_its_place_is_replaced_and_never_kept(tmp_path: Path) -> None:
     """What it leads to is none of ours."""
     spool = Spool(str(tmp_path))
