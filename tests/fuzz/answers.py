@@ -45,6 +45,9 @@ _HEADS = (
     b"\x1b[2J\xff\0",
 )
 _KEY = "s3cret"
+_GOING_ON = 0.1
+_MORE = b"x" * 65_536
+_MOST_MORE = 8_000  # of them: twice what a worker may take
 _PEOPLE = Command("bob", 1_262_304_000, "Signed Up")
 _SUCCESS = re.compile(rb"HTTP/\d[^ ]*[ \t]+[+0]*(?:2\d\d|304)", re.IGNORECASE)
 
@@ -112,6 +115,7 @@ class Wire:
     def check(self, data: bytes, rng: Random) -> None:
         """Send a command, be answered so, and judge."""
         self._server.says = data
+        self._server.goes_on = rng.random() < _GOING_ON
         outcome = _outcome(rng.choice(self._sinks))
         if outcome.verdict is Verdict.DELIVERED:
             require(_SUCCESS.search(data.replace(b"_", b"")), "nobody said that it was delivered")
@@ -141,10 +145,11 @@ def _outcome(sink: Sink) -> Outcome:
 
 
 class _Server:
-    """Answers each request on each connection with `says`, and closes."""
+    """Answers each request on each connection with `says`, `goes_on` with more than anybody should read, and closes."""
 
     def __init__(self) -> None:
         self.says = b""
+        self.goes_on = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=8)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -160,8 +165,15 @@ class _Server:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection, contextlib.suppress(OSError):
-                request = b""
-                while b"\r\n\r\n" not in request and (more := connection.recv(65_536)):
-                    request += more
-                connection.sendall(self.says)
+            # Each by a thread of its own: a client may keep a connection that it reads no more, and come by another.
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            request = b""
+            while b"\r\n\r\n" not in request and (more := connection.recv(65_536)):
+                request += more
+            says, goes_on = self.says, self.goes_on
+            connection.sendall(says)
+            for _ in range(_MOST_MORE if goes_on else 0):
+                connection.sendall(_MORE)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmq.command import encode
+from kmq.command import MAX_LINE, encode
 from kmq.spool import segment_path
 from sender.dispatcher import Dispatcher, Window
 from sender.reader import SpoolReader
@@ -230,9 +230,29 @@ def _check_bytes(written: Written, begin: int, came: Came) -> None:
         )
         at = line.position.end
     require(at == max(begin, written.end), f"it was read up to {at} of {written.end}")
+    _check_cuts(written, begin, came)
     blanks = sum(not line.raw and line.fault is None for line in came.lines)
     heads = sum(new.reason == "zeros" for new in came.kept)
     require(
         len(came.lines) == len(came.commands) + len(came.kept) - heads + blanks,
         "each line is a command, or kept, or blank",
     )
+
+
+def _check_cuts(written: Written, begin: int, came: Came) -> None:
+    # Only of a line that is too long may a part come out as a line of its own: the command behind its zeros.
+    there = {at: raw for at, raw in {**written.whole, **written.torn}.items() if at >= begin}
+    too_long = {at: raw for at, raw in there.items() if len(raw) >= MAX_LINE}
+    for line in came.lines:
+        raw = there.pop(line.position.start, None)
+        if raw is not None and len(raw) < MAX_LINE:
+            require(
+                line.raw == raw, f"the line at {line.position.start} came out as it stands there"
+            )
+        elif raw is None:
+            start = line.position.start
+            require(
+                any(at < start < at + len(long) for at, long in too_long.items()),
+                "nothing but a newline ends a line",
+            )
+    require(not there, "no line is left out")

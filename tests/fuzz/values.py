@@ -40,6 +40,7 @@ _HEADERS = (
     "Content-Encoding: gzip",
     "Connection: keep-alive",
 )
+_SIZES = (b"-1", b"-0", b"0x5", b"ffffffffff", b"5;x=y", b"1_0", b"")
 _STATUSES = (200, 200, 200, 204, 302, 304, 400, 401, 404, 407, 413, 429, 500, 503)
 
 
@@ -98,7 +99,8 @@ def answer(rng: Random) -> bytes:
     body = rng.choice((b"", b"GIF89a", b"<!DOCTYPE html><p>", b'{"error":"_k=s3cret"}'))
     if rng.random() < 0.3:
         headers.append("Transfer-Encoding: chunked")
-        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        size = rng.choice(_SIZES) if rng.random() < 0.2 else b"%x" % len(body)
+        body = b"%b\r\n%b\r\n0\r\n\r\n" % (size, body) if body else b"0\r\n\r\n"
     elif rng.random() < 0.9:
         headers.append(f"Content-Length: {len(body)}")
     head = "".join(f"{line}\r\n" for line in headers)
