@@ -1,20 +1,23 @@
-"""Checkpoints of every kind of wrong: none is believed, that is said, and everything is sent, twice rather than lost."""
+"""Checkpoints of every kind of wrong: none is believed, that is said, and everything is sent, twice but not lost."""
 
 from __future__ import annotations
 
 import json
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kmq.command import Command, encode
-from kmq.spool import Spool
 from sender import checkpoint
 from sender.daemon import End
 from tests.support.drains import drained
 from tests.support.memory import Peak
 from tests.support.spools import Partition, make_spool
+
+if TYPE_CHECKING:
+    from kmq.spool import Spool
 
 NAME = "20261123T204501Z-4f2a91c3"
 OTHER = "20261123T204501Z-90be12aa"
