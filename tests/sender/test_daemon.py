@@ -225,9 +225,10 @@ def test_near_the_cap_delivered_segments_go_whatever_their_age(spool: Spool) -> 
 
 
 def test_a_checkpoint_that_cannot_be_written_is_said_and_sending_goes_on(spool: Spool) -> None:
-    """A directory in its place, say; after a restart the commands are sent again."""
+    """A directory in its place that cannot be put aside, say; after a restart the commands are sent again."""
     fill(spool, "ann", "bob")
     os.mkdir(spool.checkpoint + ".tmp")
+    os.makedirs(spool.checkpoint + ".tmp.bad/somebody's")
     run = Run(spool, deliver)
     assert run.run() is End.DRAINED
     assert "checkpoint-failed" in run.events()
