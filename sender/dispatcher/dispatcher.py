@@ -292,28 +292,31 @@ class Dispatcher:
     def _reject(
         self, entry: Entry, reason: str, rule: str, *, outcome: Outcome | None = None
     ) -> None:
+        position = entry.position
+        partition, offset, end = _place(entry, position.start + entry.cut_off, position.end)
         new = New(
             reason,
             entry.raw,
             rule=rule,
-            partition=entry.position.partition,
-            offset=entry.position.start + entry.cut_off,
-            end=entry.position.end,
+            partition=partition,
+            offset=offset,
+            end=end,
             status=outcome.status if outcome else None,
             said=outcome.said if outcome else "",
-            size=entry.position.end - entry.position.start if reason == "too-long" else None,
+            size=position.end - position.start if reason == "too-long" else None,
         )
         self._to_keep.append((entry, new))
 
     def _reject_head(self, entry: Entry, head: bytes) -> None:
-        position = entry.position
+        start = entry.position.start
+        partition, offset, end = _place(entry, start, start + len(head))
         new = New(
             "zeros",
             head,
             rule="a block of zeros, as a power cut leaves it, and what stood before it",
-            partition=position.partition,
-            offset=position.start,
-            end=position.start + len(head),
+            partition=partition,
+            offset=offset,
+            end=end,
         )
         self._to_keep.append((entry, new))
 
@@ -339,3 +342,11 @@ class Dispatcher:
             self._waiting_bytes -= len(entry.raw)
             entry.raw = b""
             self._tracks[entry.position.partition].open -= 1
+
+
+def _place(entry: Entry, offset: int, end: int) -> tuple[str | None, int | None, int | None]:
+    # A place is listed once. Lines of segments that overlap can lie at one offset, with too few bytes between its start
+    # and end, and the second would be taken for the first: such a line has no place of its own.
+    if entry.position.end - entry.position.start < entry.cut_off + len(entry.raw):
+        return (None, None, None)
+    return (entry.position.partition, offset, end)

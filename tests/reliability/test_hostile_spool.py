@@ -247,3 +247,16 @@ def test_a_call_whose_clock_is_in_1970_says_so(tmp_path: Path) -> None:
     client = Client(tmp_path / "spool", clock=OffClock(5.0))
     with pytest.raises(InvalidCommand, match="set the clock"):
         client.record("Signed Up", person="bob")
+
+
+@pytest.mark.parametrize("start", [0, 2, 5, 8])
+def test_of_segments_that_overlap_each_rejected_line_is_listed(spool: Spool, start: int) -> None:
+    """Several of them can lie at one offset, and a place is listed once."""
+    partition = Partition(spool, NAME)
+    partition.append(b"one\ntwo\nthree\n")
+    partition.begin(start or 14)
+    partition.append(b"four\nfive\nsix\nseven\neight\n")
+    found = drained(spool)
+    expected = [b"one", b"two", b"three", b"four", b"five", b"six", b"seven", b"eight"]
+    assert [one.raw for one in found.kept()] == expected
+    assert ("overlap" in found.events()) == bool(start)
