@@ -15,7 +15,7 @@ import errno
 import os
 import random
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from . import locks
@@ -52,6 +52,8 @@ _CHANCE: Final = random.SystemRandom()
 # A child that a signal handler forked in the middle was at the same name, and faster.
 _NAME_TAKEN: Final = frozenset({errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY})
 
+_SEGMENTS_AT_LEAST: Final = 64  # that a cap has room for
+
 
 class NameLost(Exception):  # noqa: N818 - never leaves kmq: the slot catches it and copies
     """Somebody removed the active segment or its lock, or put another behind it: what it got since must be copied."""
@@ -63,6 +65,12 @@ class Rotation:
 
     max_bytes: int = 16 << 20
     max_age_s: float = 3_600.0
+
+    @classmethod
+    def within(cls, cap_bytes: int) -> Rotation:
+        """Return the rules under a cap of so many bytes: what is delivered and not sealed yet must not fill it."""
+        usual = cls()
+        return replace(usual, max_bytes=min(usual.max_bytes, cap_bytes // _SEGMENTS_AT_LEAST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,11 @@ class Partition:
             path=self.segment.path,
             code=errno.ENOSPC,
         )
+
+    def seal(self) -> None:
+        """Start the next segment if this one holds anything, so that it can go once it is delivered."""
+        if self.segment.size:
+            self._start_next()
 
     def rotation_due(self) -> bool:
         """Say whether the next append starts a new segment because of size or age."""

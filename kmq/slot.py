@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from . import partition as partitions
 from . import spool as places
-from .errors import SpoolError
+from .errors import SpoolError, SpoolFull
 from .partition import NameLost, Partition, Place, forked
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Slot:
     def _admitted(self, line_bytes: int) -> Partition:
         partition = self._partition
         if partition is not None and not partition.left:
-            self._cap.admit(line_bytes, look=partition.rotation_due())
+            self._admit_to(partition, line_bytes)
             return partition
         if os.getpid() != self._pid:
             raise forked(self._place.spool.path)
@@ -159,6 +159,16 @@ class Slot:
         partition = self._kept(partitions.take(self._place))
         self._partition = partition
         return partition
+
+    def _admit_to(self, partition: Partition, line_bytes: int) -> None:
+        try:
+            self._cap.admit(line_bytes, look=partition.rotation_due())
+        except SpoolFull:
+            # Only sealed segments make room: a spool full of what is delivered would else stay full.
+            if os.getpid() == self._pid:
+                with contextlib.suppress(SpoolError, NameLost):  # the next call meets it again
+                    partition.seal()
+            raise
 
     def _kept(self, partition: Partition) -> Partition:
         self._taken.append(partition)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from .cap import Cap
 from .errors import SpoolError, spool_error
 from .locks import boot_id
-from .partition import Place
+from .partition import Place, Rotation
 from .slot import Slot
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ def for_process(spool: Spool, max_bytes: int) -> Writer:
             _log.warning(
                 "the kernel's boot id cannot be read: every process makes a partition of its own, and adopts none"
             )
-        writer = _shared.setdefault(spool, Writer(Place(spool, boot), max_bytes))
+        place = Place(spool, boot, Rotation.within(max_bytes))
+        writer = _shared.setdefault(spool, Writer(place, max_bytes))
     return writer
 
 

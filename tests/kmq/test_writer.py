@@ -363,6 +363,27 @@ def test_a_raw_error_of_the_system_is_told_as_the_spools(
 # ---- the cap
 
 
+def test_a_writer_that_is_refused_seals_its_segment(writers: Writers) -> None:
+    """Once, and not in each call: sealed it can go as soon as it is delivered, and the writer goes on."""
+    writer = writers.writer(max_bytes=100)
+    writer.append(b"x" * 89 + b"\n")
+    for _ in range(3):
+        with pytest.raises(SpoolFull):
+            writer.append(b"y" * 20 + b"\n")
+    first, second = segments_in(writers.path)
+    assert [os.path.getsize(first), os.path.getsize(second)] == [90, 0]
+    os.unlink(first)
+    writers.clock.advance(1.0)
+    writer.append(b"y" * 20 + b"\n")
+    assert lines_in(writers.path) == [b"y" * 20]
+
+
+def test_a_small_cap_has_small_segments() -> None:
+    """What is delivered and still being written to must not fill it; a large cap changes nothing."""
+    assert Rotation.within(4 << 30) == Rotation()
+    assert Rotation.within(1 << 20).max_bytes == (1 << 20) // 64
+
+
 def test_the_cap_is_asked_at_adoption_and_rotation(writers: Writers) -> None:
     """Past it the call raises, nothing is written, and no partition is made."""
     (writers.path / "rejected").mkdir()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from click.testing import CliRunner
 
@@ -71,12 +71,19 @@ class Api:
     def __call__(self, conversation: Conversation) -> None:
         """Answer one connection's requests."""
         while (request := conversation.request()) is not None:
-            target = request.split(b" ", 2)[1].decode("ascii")
-            person = dict(parse_qsl(urlsplit(target).query))["_p"]
+            form = _form(request)
+            person = dict(parse_qsl(form.partition("?")[2]))["_p"]
             said = self._said.get(person, self.otherwise)
             self.asked.append(person)
-            self.oracle.arrived(person, target, delivered=said.startswith(b"HTTP/1.1 200"))
+            self.oracle.arrived(person, form, delivered=said.startswith(b"HTTP/1.1 200"))
             conversation.send(said)
+
+
+def _form(request: bytes) -> str:
+    """Return path and query of a request, whether that came by GET or as the body of a POST."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    target = head.split(b" ", 2)[1]
+    return (target + b"?" + body if body else target).decode("ascii")
 
 
 def write(partition: Partition, oracle: Oracle, *people: str) -> None:
