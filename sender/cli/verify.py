@@ -119,6 +119,8 @@ def _verdict(report: Report) -> str:
         also.append(f"{plural(report.torn, 'torn line')} that no call had acknowledged")
     if report.kept:
         also.append(f"{plural(report.kept, 'line')} kept in rejected/")
+    if report.foreign:
+        also.append(f"{plural(report.foreign, 'name')} that kmq did not give")
     if report.is_sound:
         return f"sound, with {' and '.join(also)}" if also else "sound"
     return ", and ".join([*_faults(report), *also])
@@ -146,6 +148,7 @@ def _json(path: str, report: Report, seconds: float) -> str:
         "damages": report.damages,
         "kept": report.kept,
         "unreadable": report.unreadable,
+        "foreign": report.foreign,
         "findings": [_json_finding(finding) for finding in report.findings],
         "unlisted": report.unlisted,
         "checkpoint": {

@@ -38,7 +38,7 @@ from .rejection import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["MAX_NUMBER", "Kept"]
+__all__ = ["MAX_NUMBER", "Kept", "whole_lines"]
 
 MAX_NUMBER: Final = 10**12
 """Larger numbers are not counted on from: nobody rejects so much in a day, so another program wrote them."""
@@ -173,7 +173,7 @@ class Kept:
         if file is None:
             return 0
         with file, self._explained(name):
-            return max((_number(line, day) for line, _ in _whole_lines(file)), default=0)
+            return max((_number(line, day) for line, _ in whole_lines(file)), default=0)
 
     def refresh(self) -> None:
         """Look at what changed since the last time."""
@@ -238,7 +238,7 @@ class Kept:
         try:
             with self._explained(name):
                 file.seek(known.read_to)
-                for line, length in _whole_lines(file):
+                for line, length in whole_lines(file):
                     known.read_to += length
                     self._take_in(known, line)
         except OSError:
@@ -282,7 +282,7 @@ class Kept:
         if file is None:
             return
         with file:
-            for line, _length in _whole_lines(file):
+            for line, _length in whole_lines(file):
                 said = _parsed(line)
                 known = self._files.get(name)
                 if not isinstance(said, Rejection) or known is None:
@@ -316,7 +316,7 @@ def _parsed(line: bytes | None) -> Rejection | Gone | None:
         return None
 
 
-def _whole_lines(file: BinaryIO) -> Iterator[tuple[bytes | None, int]]:
+def whole_lines(file: BinaryIO) -> Iterator[tuple[bytes | None, int]]:
     """Yield each whole line with its length, None instead of one that is too long to be ours."""
     while line := file.readline(MAX_FORM + 1):
         if line.endswith(b"\n"):

@@ -54,7 +54,7 @@ class Report:
     """What `verify` read and found. `held` names the locks that somebody else holds; None where none was tried.
 
     `kept` counts lines that are no command and are on the list of rejected ones, `unreadable` places that this user may
-    not read.
+    not read, `foreign` names that are none of kmq's.
     """
 
     partitions: int
@@ -69,6 +69,7 @@ class Report:
     held: Sequence[str] | None
     kept: int = 0
     unreadable: int = 0
+    foreign: int = 0
 
     @property
     def is_sound(self) -> bool:
@@ -84,11 +85,13 @@ class Findings:
     damages: int = 0
     torn: int = 0
     unreadable: int = 0
+    foreign: int = 0
     beyond: int = 0
 
     def add(self, finding: Finding) -> None:
         """Take in a finding."""
         self.torn += finding.code == "torn"
+        self.foreign += finding.code == "foreign"
         self.unreadable += finding.code == "unreadable" and not finding.damage
         if len(self.kept) < MAX_KEPT:
             self.kept.append(finding)

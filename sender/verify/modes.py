@@ -26,9 +26,9 @@ __all__ = ["check_modes"]
 _DIRECTORY: Final = MODE_SPOOL  # 0770, and the setgid bit that it inherits
 _FILE: Final = 0o660
 
-# A file is made first and gets its mode a moment later, where a umask took bits from it.
-_MOMENT_S: Final = 0.05
-_LOOKED_AT_TWICE: Final = 1000
+# A file is made first and gets its mode a moment later, where a umask took bits from it; on a busy host, later.
+_MOMENTS_S: Final = (0.05, 0.2, 0.75)
+_LOOKED_AT_AGAIN: Final = 1000
 
 Place = tuple[str, int]
 
@@ -36,14 +36,20 @@ Place = tuple[str, int]
 def check_modes(spool: Spool, *, wait: Callable[[float], None] = time.sleep) -> Iterator[Finding]:
     """Yield what has another mode than it must, or another group than the spool. Raises OSError.
 
-    What seems wrong is looked at twice, since it may just have been made; what vanishes meanwhile is passed over.
+    What seems wrong is looked at again, since it may just have been made; what vanishes meanwhile is passed over.
     """
-    wrong = (place for place in _places(spool) if any(_findings(spool, [place])))
-    first = list(islice(wrong, _LOOKED_AT_TWICE))
-    if first:
-        wait(_MOMENT_S)
+    wrong = _wrong(spool, _places(spool))
+    first = list(islice(wrong, _LOOKED_AT_AGAIN))
+    for moment_s in _MOMENTS_S:
+        if first:
+            wait(moment_s)
+            first = list(_wrong(spool, first))
     yield from _findings(spool, first)
     yield from _findings(spool, wrong)
+
+
+def _wrong(spool: Spool, places: Iterable[Place]) -> Iterator[Place]:
+    return (place for place in places if any(_findings(spool, [place])))
 
 
 def _findings(spool: Spool, places: Iterable[Place]) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from kmq import locks
@@ -25,7 +26,9 @@ from sender.rejected import RejectedStore
 
 from .findings import MAX_FINDINGS, CheckpointState, Finding, Findings, Report
 from .modes import check_modes
+from .names import check_names
 from .partition_check import Counts, check_partition
+from .rejected_check import check_rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +62,7 @@ def verify(
         for name in partitions(spool):
             _check_partition(spool, name, counts, findings, held)
         state = _check_checkpoint(spool, findings, clock)
-        for finding in check_modes(spool):
+        for finding in chain(check_rejected(spool), check_names(spool), check_modes(spool)):
             findings.add(finding)
     return _report(counts, findings, _with_ids(spool, findings.kept), state, held)
 
@@ -87,6 +90,7 @@ def _report(
         held=None if held is None else held.names,
         kept=sum(one.rejected is not None and one.code != "torn" for one in found),
         unreadable=findings.unreadable,
+        foreign=findings.foreign,
     )
 
 

@@ -242,6 +242,7 @@ def test_json_has_the_same_for_programs(spool: Spool, partition: Partition) -> N
         "damages": 0,
         "kept": 0,
         "unreadable": 0,
+        "foreign": 0,
         "findings": [
             {
                 "code": "torn",
