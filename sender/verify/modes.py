@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from kmq.access import group_name
 from kmq.spool import MODE_SPOOL, partitions, segment_path, segment_starts, writer_lock
+from sender.rejected.rejection import file_day
 
 from .findings import Finding
+from .listing import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -78,7 +80,7 @@ def _places(spool: Spool) -> Iterator[Place]:
     for path in (spool.checkpoint, spool.checkpoint_old, spool.sender_lock, spool.status):
         yield path, _FILE
     yield spool.rejected, _DIRECTORY
-    for name in _listed(spool.rejected):
+    for name in _rejected(spool):
         yield f"{spool.rejected}/{name}", _FILE
     for name in partitions(spool):
         yield from _places_in(spool.partition(name))
@@ -95,8 +97,9 @@ def _places_in(path: str) -> Iterator[Place]:
         yield segment_path(path, start), _FILE
 
 
-def _listed(path: str) -> list[str]:
+def _rejected(spool: Spool) -> list[str]:
     try:
-        return sorted(os.listdir(path))
-    except FileNotFoundError:
+        names = names_in(spool.rejected)
+    except OSError:  # there is none, or told where it was to be read
         return []
+    return [name for name in names if name == "lock" or file_day(name)]

@@ -15,6 +15,7 @@ from kmq.spool import GONE_PREFIX, NEW_PREFIX, is_partition, partitions, segment
 from sender.rejected.rejection import file_day
 
 from .findings import Finding
+from .listing import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ def _in(
 ) -> Iterator[Finding]:
     path = os.path.join(spool.path, directory)
     try:
-        names = sorted(os.listdir(path))
+        names = names_in(path) if directory != "." else sorted(os.listdir(path))
     except OSError:  # gone, or told where it was to be read
         return
     for name in names:

@@ -16,6 +16,7 @@ from sender.rejected.kept import whole_lines
 from sender.rejected.rejection import file_day, parse
 
 from .findings import Finding
+from .listing import names_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,11 @@ _NO_FILE: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EISDI
 def check_rejected(spool: Spool) -> Iterator[Finding]:
     """Yield what cannot be listed in `rejected/`, by file and byte. What vanishes meanwhile is passed over."""
     try:
-        names = sorted(filter(file_day, os.listdir(spool.rejected)))
-    except FileNotFoundError:
+        names = list(filter(file_day, names_in(spool.rejected)))
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+    ):  # what else bears the name is told with the names
         return
     except OSError as error:
         yield _unreadable("rejected", error)
@@ -99,6 +103,5 @@ def _is_cut(line: bytes) -> bool:
 def _unreadable(shown: str, error: OSError) -> Finding:
     if isinstance(error, PermissionError):
         return Finding("unreadable", shown, "unreadable: this user may not read it", damage=False)
-    no_file = error.errno in _NO_FILE or isinstance(error, NotADirectoryError)
-    reason = "no regular file" if no_file else os.strerror(error.errno or errno.EIO)
+    reason = "no regular file" if error.errno in _NO_FILE else os.strerror(error.errno or errno.EIO)
     return Finding("unreadable", shown, f"cannot be read: {reason}")

@@ -17,7 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from kmq import locks
-from kmq.errors import NoPermission
+from kmq.errors import NoPermission, SpoolError
 from kmq.spool import partitions, segment_path, segment_starts, writer_lock
 from sender import checkpoint
 from sender.reader.placing import Extent, place
@@ -203,8 +203,10 @@ def _age_s(spool: Spool, source: str | None, clock: Callable[[], float]) -> floa
 def _with_ids(spool: Spool, findings: Sequence[Finding]) -> list[Finding]:
     wanted = {(finding.partition, finding.offset) for finding in findings if finding.size}
     ids = {}
-    if wanted:
-        for rejection in RejectedStore(spool, "verify").each():
+    with contextlib.suppress(
+        SpoolError
+    ):  # what may not or cannot be read there has its own finding
+        for rejection in RejectedStore(spool, "verify").each() if wanted else ():
             if rejection.place in wanted:
                 ids[rejection.place] = rejection.id
     return [

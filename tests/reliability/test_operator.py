@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kmq import locks
 from kmq.command import Command, encode
 from kmq.spool import Spool, writer_lock
 from sender import checkpoint
 from sender.rejected import New, RejectedStore
 from tests.support.collector import start_collector  # noqa: F401 - a fixture
-from tests.support.oracle import Oracle, kept_in, lag, person_of
+from tests.support.oracle import Oracle, kept_in, lag, offsets_in, person_of
 from tests.support.simulated import operator
 from tests.support.spools import Partition
 from tests.support.spools import make_spool as make_whole_spool
@@ -38,6 +39,7 @@ from tests.support.system import (
     spell,
     torture_s,
 )
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +59,11 @@ LINE = encode(Command("bob@bob.com", 1_795_500_000, "Signed Up"))
 SIZE = len(LINE)
 
 
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return make_whole_spool(tmp_path / "spool")
+
+
 class Notebook:
     """All that ever stood in `rejected/`, by id, read by the test's own few lines; an id names one command for ever."""
 
@@ -74,6 +81,11 @@ class Notebook:
                 continue
             for line in lines:
                 self._note(json.loads(line))
+
+    def has_some(self) -> bool:
+        """Say whether anything was ever rejected."""
+        self.look()
+        return bool(self.texts)
 
     def _note(self, entry: dict[str, Any]) -> None:
         if "gone" in entry:
@@ -158,7 +170,9 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_healthy_is_called_damage
     dropped: set[str] = set()
     with Crew(spool.path, tmp_path / "acks") as crew:
         crew.start(2)
+        collector.answer(status=400, count=12)
         sender, senders = SenderProcess(spool.path, collector.url), 1
+        wait_until(notebook.has_some, what="some commands are rejected")
         for turn in spell(torture_s(SHORT_S)):
             notebook.look()
             operators.look()
@@ -172,6 +186,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_healthy_is_called_damage
                 assert sender.running(), sender.text()
                 sender.stop(signal.SIGKILL)
                 sender, senders = SenderProcess(spool.path, collector.url), senders + 1
+        operators.start("verify", "--json")  # whatever chance has done before
         operators.wait()
         sender.stop(signal.SIGKILL)
         crew.stop()
@@ -194,8 +209,6 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_healthy_is_called_damage
         f"{len(dropped):,} dropped; {senders} senders and {operators.killed} commands killed, "
         f"{sum(operators.ended.values())} ended: {dict(operators.ended)}\n"
     )
-    assert notebook.texts
-    assert operators.ended["verify"]
 
 
 def begin_something(operators: Operators, notebook: Notebook, rng: random.Random) -> list[str]:
@@ -232,12 +245,35 @@ def take_down(acks: Path, collector: CollectorProcess, dropped: list[str]) -> Or
     return oracle
 
 
+def test_whoever_is_stopped_while_it_holds_the_lock_holds_up_nothing_but_what_is_rejected(
+    spool: Spool,
+    start_collector: Callable[..., CollectorProcess],  # noqa: F811 - the fixture
+) -> None:
+    """Sending goes on, the checkpoint stops before the rejected command, and all is well when the lock is let go."""
+    collector = start_collector()
+    os.mkdir(spool.rejected, 0o770)
+    locks.make(spool.rejected_lock)
+    held = locks.take(spool.rejected_lock)
+    assert isinstance(held, int)
+    partition = Partition(spool)
+    partition.append(LINE)
+    bad_at = partition.append(b"no command\n")
+    with SenderProcess(spool.path, collector.url) as sender:
+        for number in range(5):
+            partition.append(encode(Command(f"person {number}", 1_795_500_000, "Signed Up")))
+        wait_until(
+            lambda: len({one["params"]["_p"] for one in collector.requests()}) == 6,
+            what="all others are delivered",
+        )
+        wait_until(lambda: offsets_in(spool.path).get(partition.name) == bad_at, what="the mark")
+        assert list(kept_in(spool.path)) == []
+        os.close(held)
+        wait_until(lambda: lag(spool.path) == 0, what="all is done")
+        assert list(kept_in(spool.path)) == [b"no command"]
+        assert sender.stop() == 0
+
+
 # What verify finds
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return make_whole_spool(tmp_path / "spool")
 
 
 def plant(spool: Spool) -> set[tuple[str, str, int | None]]:
@@ -326,6 +362,32 @@ def test_names_that_kmq_did_not_give_are_told_and_are_no_damage(spool: Spool) ->
     assert result.exit_code == 0
     assert result.stdout.endswith("\nsound, with 1 name that kmq did not give\n")
     assert "README: none of kmq's names" in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "pipe"])
+def test_what_stands_in_the_place_of_rejected_is_damage_and_is_not_followed(
+    spool: Spool, tmp_path: Path, kind: str
+) -> None:
+    """The rest is checked all the same; nothing outside the spool is looked at."""
+    partition = Partition(spool)
+    os.chmod(partition.segment(), 0o660)
+    partition.append(b"no command\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "2026-11-23-sender.jsonl").write_bytes(b"private\n")
+    if kind == "file":
+        os.close(os.open(spool.rejected, os.O_CREAT))
+    elif kind == "link":
+        os.symlink(tmp_path / "elsewhere", spool.rejected)
+    else:
+        os.mkfifo(spool.rejected)
+    result = operator(spool, "http://127.0.0.1:1", "verify", "--json")
+    assert result.exit_code == 65
+    found = {
+        (one["code"], one["path"])
+        for one in json.loads(result.stdout)["findings"]
+        if one["code"] != "mode"
+    }
+    assert found == {("strange", "rejected"), ("not-json", f"{partition.name}/{0:020d}.jsonl")}
 
 
 def test_another_group_is_found(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from kmq.command import Command, encode
 from kmq.errors import NoPermission, SpoolError, SpoolFull
+from kmq.locks import Denied
 from kmq.spool import Spool
 from sender import checkpoint, status
 from sender.daemon import Daemon
@@ -244,6 +245,25 @@ def test_a_flooded_partition_is_paused_and_taken_up_again(
     run = Run(spool, deliver)
     assert run.run() is End.DRAINED
     assert len(run.sink.sent) == 40
+
+
+def test_a_held_lock_of_rejected_is_never_waited_for(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One try a turn, and sending goes on: its holder may be stopped for hours."""
+    tries = 0
+
+    def take(_: str) -> Denied:
+        nonlocal tries
+        tries += 1
+        return Denied.HELD
+
+    monkeypatch.setattr("sender.rejected.numbers.take", take)
+    fill(spool, "ann").append(b"no command\n")
+    run = Run(spool, deliver, drain_timeout_s=0.2)
+    assert run.run() is End.DRAIN_TIMEOUT
+    assert [delivery.command.person for delivery in run.sink.sent] == ["ann"]
+    assert 1 <= tries < 10
 
 
 def test_one_spool_has_one_sender(spool: Spool) -> None:
