@@ -129,6 +129,8 @@ class Kept:
             for rejection in self._on_the_list(name):
                 if rejection.id in ids:
                     found.setdefault(rejection.id, rejection)
+                if len(found) == len(asked):
+                    return found
         return found
 
     def holds_any(self, ids: Collection[str]) -> bool:

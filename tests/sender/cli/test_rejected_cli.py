@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kmq.command import Command, Number, encode
+from kmq.locks import take
 from kmq.spool import Spool
 from sender.cli import rejected as cli
 from sender.cli import root
@@ -438,6 +440,52 @@ def test_drop_removes_what_is_named(spool: Spool) -> None:
     result = run("drop", "-y", "2026-11-23:1")
     assert (result.exit_code, result.stdout) == (0, "1 dropped\n")
     assert left(spool) == ["2026-11-23:2"]
+
+
+def test_an_id_given_twice_is_one_command(spool: Spool, api: CollectorProcess) -> None:
+    """Sent once, counted once, dropped once."""
+    keep(spool, New("answered-400", SIGNED_UP), New("answered-400", SIGNED_UP))
+    assert resend(api, "2026-11-23:1", "2026-11-23:1").stdout == "1 delivered\n"
+    assert len(api.requests()) == 1
+    assert run("drop", "-y", "2026-11-23:2", "2026-11-23:2").stdout == "1 dropped\n"
+    assert left(spool) == []
+
+
+def test_every_id_that_is_not_on_the_list_is_named_once(spool: Spool) -> None:
+    """In the order in which they were given."""
+    keep(spool, New("torn", b"x"))
+    result = run("drop", "-y", "2026-11-23:9", "2026-11-23:1", "2026-11-22:3", "2026-11-23:9")
+    assert result.exit_code == Exit.NO_INPUT
+    assert "not on the list: 2026-11-23:9, 2026-11-22:3;" in result.stderr
+
+
+def test_a_lock_that_stays_held_ends_with_75(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trying again is the way out, once its holder goes on; nothing was dropped."""
+    keep(spool, New("torn", b"x"), New("torn", b"y"))
+    monkeypatch.setattr("sender.rejected.numbers._TRIES", 2)
+    held = take(spool.rejected_lock)
+    assert isinstance(held, int)
+    result = run("drop", "-y", "2026-11-23:1")
+    os.close(held)
+    assert result.exit_code == Exit.TEMPORARY
+    assert "another process holds it; if it is stopped, let it go on" in result.stderr
+    assert len(left(spool)) == 2
+
+
+def test_a_file_that_may_not_be_read_ends_with_77_and_says_whose_it_is(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root reads everything, so the refusal is given here; a list without that file would say too little."""
+    keep(spool, New("torn", b"x"))
+
+    def refused(path: str, _flags: int) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr("sender.rejected.kept.open_regular", refused)
+    for arguments in (["list"], ["show", "2026-11-23:1"], ["drop", "-y", "2026-11-23:1"]):
+        result = run(*arguments)
+        assert result.exit_code == Exit.NO_PERMISSION
+        assert "2026-11-23-sender.jsonl: Permission denied" in result.stderr
 
 
 def test_drop_removes_what_is_older(spool: Spool) -> None:

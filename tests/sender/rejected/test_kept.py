@@ -348,3 +348,13 @@ def test_what_is_replaced_by_a_link_meanwhile_is_not_followed(
     append(rejected / NAME, line(1))
     monkeypatch.setattr(kept_module, "open_regular", swapped)
     assert Kept(str(rejected)).count() == 0
+
+
+def test_ids_and_places_are_numbers_of_their_own(rejected: Path) -> None:
+    """Those that differ in one character only are counted as two, and what has no place goes by its id."""
+    kept = Kept(str(rejected))
+    append(rejected / NAME, line(1, 0) + line(2, 1) + line(3) + line(4))
+    append(rejected / "2026-11-24-sender.jsonl", line(1, 2, "2026-11-24"))
+    assert kept.count() == 5
+    assert kept.alike([f"{DAY}:1", f"{DAY}:4"]) == {NAME: [f"{DAY}:1", f"{DAY}:4"]}
+    assert kept.alike(["2026-11-24:1"]) == {"2026-11-24-sender.jsonl": ["2026-11-24:1"]}
