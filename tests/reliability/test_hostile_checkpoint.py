@@ -11,7 +11,7 @@ import pytest
 
 from kmq.command import Command, encode
 from sender import checkpoint
-from sender.daemon import End
+from sender.plan import End
 from tests.support.drains import drained
 from tests.support.memory import Peak
 from tests.support.spools import Partition, make_spool

@@ -11,7 +11,7 @@ from kmq.command import Command, encode
 from kmq.errors import SpoolError
 from kmq.spool import Spool, segment_path, writer_lock
 from sender import checkpoint
-from sender.daemon import End
+from sender.plan import End
 from sender.status.snapshot import load
 from tests.support.drains import drained
 from tests.support.oddities import KINDS, PRECIOUS, put

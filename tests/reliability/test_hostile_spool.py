@@ -16,7 +16,7 @@ from kmq.command import Command, encode
 from kmq.errors import InvalidCommand
 from kmq.spool import Spool, partitions
 from sender import checkpoint
-from sender.daemon import End
+from sender.plan import End
 from sender.rejected import RejectedStore
 from tests.support.collector import collector, shared_collector  # noqa: F401 - fixtures, by name
 from tests.support.drains import drained

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from kmq.clock import CLOCK, Clock
 from kmq.command import encode
-from sender.daemon import Daemon, End, Plan, hold
+from sender.daemon import Daemon
 from sender.dispatcher import Window
+from sender.holding import hold
 from sender.logs import Log
+from sender.plan import End, Plan
 from sender.rejected import RejectedStore, Rejection
 from sender.retention import Limits
 from tests.support.sinks import DELIVERED, HandSink

@@ -134,7 +134,9 @@ def test_an_answer_that_lies_harms_no_other(serve: Serve, sink_for: SinkFor, wha
     sink = sink_for(serve(behave).url, max_in_flight=1, timeout_s=2.0)
     poisoned, own = deliver(sink, Command("bob", 1262304000, "poison"), BOB)
     assert poisoned.verdict in verdicts
-    if own.status is None:  # it met the connection while the server was closing it, and is sent again
+    if (
+        own.status is None
+    ):  # it met the connection while the server was closing it, and is sent again
         (own,) = deliver(sink, BOB)
     assert own == Outcome(Verdict.REJECTED, "answered-400", 400, said="mine")
 
