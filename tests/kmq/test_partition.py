@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -362,8 +363,9 @@ def test_at_most_256_partitions_are_tried_from_a_random_start(
         return locks.Denied.GONE
 
     monkeypatch.setattr(locks, "take", taken)
-    monkeypatch.setattr(random, "randrange", lambda count: count - 1)
-    assert adopt(writers.place()) is None
+    chance = random.Random()
+    monkeypatch.setattr(chance, "randrange", lambda count: count - 1)
+    assert adopt(replace(writers.place(), chance=chance)) is None
     assert len(tried) == len(set(tried)) == 256
     assert [os.path.dirname(path)[-3:] for path in tried[:2]] == ["12b", "000"]
 

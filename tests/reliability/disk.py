@@ -22,7 +22,7 @@ from kmq.durable import Files
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.clock import MovableClock
 
@@ -80,6 +80,12 @@ class Disk:
         self._durable: dict[int, int] = {}
         self._holes: dict[int, list[tuple[int, int]]] = {}
         self._ticks = 0
+
+    @property
+    def is_well(self) -> bool:
+        """Whether every operation succeeds now."""
+        now = self.clock.monotonic()
+        return self.room is None and all(fault.until <= now for fault in self._faults)
 
     def process(self) -> Process:
         """Return the file operations of a new process."""
@@ -187,6 +193,8 @@ class Process(Files):
         self.torn = 0
         self.died_in_half = False
         """Whether it was killed within a write that left a part behind."""
+        self.halfway: Callable[[], None] | None = None
+        """What others do while the next write to a segment is half done."""
         self._disk = disk
         for name in OPERATIONS:
             setattr(self, name, functools.partial(self._do, name, getattr(self, f"_{name}", None)))
@@ -245,9 +253,17 @@ class Process(Files):
         fits = self._disk.admitted(len(data))
         if fits < len(data):
             self._disk.tear(fd, bytes(data[:fits]))
-        written = os.write(fd, data[:fits])
+        half = fits // 2 if self._is_watched(fd) else 0
+        os.write(fd, data[:half])
+        halfway, self.halfway = (self.halfway, None) if half else (None, self.halfway)
+        if halfway is not None:
+            halfway()
+        os.write(fd, data[half:fits])
         self._disk.date(fd)
-        return written
+        return fits
+
+    def _is_watched(self, fd: int) -> bool:
+        return self.halfway is not None and _SEGMENT.search(_path(fd)) is not None
 
     def _fsync(self, fd: int) -> None:
         self._disk.synced(fd)

@@ -126,6 +126,8 @@ class Judge:
         entries = entries_in(self._world.spool.path)
         places = [(entry["partition"], entry["offset"]) for entry in entries]
         assert len(set(places)) == RejectedStore(self._world.spool, "operator").count()
+        ids = {(entry["id"], *place) for entry, place in zip(entries, places, strict=True)}
+        assert len(ids) == len({number for number, *_ in ids}), "a number was given twice"
         torn = {(torn.partition, torn.offset) for torn in self._world.disk.torn}
         for entry in entries:
             place = entry["partition"], entry["offset"]

@@ -56,7 +56,10 @@ class Life:
             (0.15, world.disk.heal),
             (0.08, self._kill_in_a_call),
             (0.08, self._kill_sender),
+            (0.1, self._send_within_a_call),
             (0.04, world.stop_sender),
+            (0.05, self._remove),
+            (0.03, self._reboot),
             (0.1, self._resend),
             (0.02, self._drop),
             (0.03, self._damage_checkpoint),
@@ -89,6 +92,15 @@ class Life:
 
     def _kill_in_a_call(self) -> None:
         self._world.kill_in_a_call(self._below(_HANDS), self._below(10), self._below(130))
+
+    def _send_within_a_call(self) -> None:
+        self._world.send_within_a_call(self._below(_HANDS), self._below(30))
+
+    def _remove(self) -> None:
+        self._world.remove(self._below(20), whole=self._chance.random() < 0.5)
+
+    def _reboot(self) -> None:
+        self._world.reboot(power_cut=self._chance.random() < 0.7)
 
     def _kill_sender(self) -> None:
         self._world.kill_in_a_turn(self._below(10), self._below(25), self._below(300))

@@ -66,6 +66,12 @@ class Host(RuleBasedStateMachine):
         """Let a writer die within a call, which may have written a part of its line."""
         self.world.kill_in_a_call(which, fuse, torn, durably=durably)
 
+    @rule(which=_WHICH, turns=st.integers(1, 40))
+    def send_within_a_call(self, which: int, turns: int) -> None:
+        """Let the sender run while a line is only half written."""
+        self.world.start_sender()
+        self.world.send_within_a_call(which, turns)
+
     # The sender
 
     @rule(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-EXAMPLES = 40
+EXAMPLES = 80
 STEPS = 40
 
 

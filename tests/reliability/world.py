@@ -135,6 +135,13 @@ class World:
                 self.durable.add(person)
             hand.returned(person, self.clock.monotonic())
 
+    def send_within_a_call(self, which: int, turns: int) -> None:
+        """Let the sender run while a writer's line is only half written."""
+        hand = self.hand(which)
+        hand.files.halfway = lambda: self.send(turns)
+        self.record(hand)
+        hand.files.halfway = None
+
     def kill_in_a_call(self, which: int, fuse: int, torn: int, *, durably: bool = False) -> None:
         """Let a writer die within a call, after `fuse` file operations; a last write leaves `torn` bytes."""
         hand = self.hand(which)
@@ -199,6 +206,10 @@ class World:
             return
         os.close(sender.lock)
         self.sender = None
+        if self.disk.is_well and sender.failed_syncs == self.disk.failed_syncs:
+            marks, offsets = sender.daemon._committer.marks(), offsets_in(self.spool.path)
+            behind = {name: mark for name, mark in marks.items() if offsets.get(name, 0) < mark}
+            assert not behind, f"stopped, and done beyond the checkpoint: {behind}"
 
     def kill_in_a_turn(self, turns: int, fuse: int, torn: int) -> None:
         """Kill the sender after `fuse` file operations, or so many turns."""
@@ -278,19 +289,19 @@ class World:
         if not all(path.exists() for path in paths):
             return
         self.checkpoint_lost = True
-        if how == "cut":
-            os.truncate(paths[0], 40)
-        elif how in {"gone", "zeros"}:
+        if how in {"gone", "zeros"}:
             for path in paths:
                 path.write_bytes(bytes(100))
                 if how == "gone":
                     path.unlink()
+            return
+        if how == "cut":
+            os.truncate(paths[0], 40)
         else:
-            moved = {
-                name: _moved(offset, how) for name, offset in offsets_in(self.spool.path).items()
-            }
+            offsets = offsets_in(self.spool.path).items()
+            moved = {name: _moved(offset, how) for name, offset in offsets}
             paths[0].write_bytes(checkpoint.form(moved))
-            self._doubtful = paths[0].stat()
+        self._doubtful = paths[0].stat()  # the one before may be of this kind, too
 
     def doubts_checkpoint(self) -> bool:
         """Say whether the checkpoint is one that no sender believes, until a sender has written another."""
