@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,12 +11,10 @@ import pytest
 from kmq.command import Command, encode
 from sender import checkpoint
 from sender.rejected import New, RejectedStore
-from tests.support.oracle import Oracle, lag, person_of
+from tests.support.oracle import Oracle, entries_in, lag, person_of
 from tests.support.spools import Partition, make_spool
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kmq.spool import Spool
 
 ANN = encode(Command("ann", 1_795_500_000, "Signed Up"))
@@ -124,4 +123,25 @@ def test_a_call_that_never_returned_may_have_been_made_or_not(spool: Spool) -> N
     oracle.tried("ann", ANN)
     oracle.judge(spool.path).check()
     oracle.arrived("ann", ANN.decode())
+    oracle.judge(spool.path).check()
+
+
+def test_a_gone_line_speaks_of_its_own_file_only(spool: Spool) -> None:
+    """What a failed sync may have lost is written again elsewhere, under the id that it has."""
+    store = RejectedStore(spool, "sender")
+    (number,) = store.add([New("stuck", BOB.rstrip(b"\n"))])
+    store.sync()
+    (path,) = Path(spool.rejected).glob("*.jsonl")
+    again = path.with_name(path.name.replace("sender", "sender.1"))
+    again.write_bytes(path.read_bytes())
+    with path.open("ab") as file:
+        file.write(b'{"gone":"%s","how":"dropped"}\n' % number.encode())
+    assert [entry["id"] for entry in entries_in(spool.path)] == [number]
+    oracle_of(BOB).judge(spool.path).check()
+
+
+def test_what_the_promise_leaves_out_is_not_lost(spool: Spool) -> None:
+    """What nobody had synced when the power was cut."""
+    oracle = oracle_of(ANN)
+    oracle.excused("ann")
     oracle.judge(spool.path).check()
