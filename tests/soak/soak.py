@@ -1,7 +1,8 @@
 """The soak: writers and the sender killed at random moments, without rest, under a collector that fails.
 
-Owns who is killed and started when, and the end: all is let go, drained and judged. Knows nothing about what the
-processes do, how they are started (`stage`) or how the account is kept (`account`).
+Owns who is killed and started when, and the end: all is let go, drained and judged. Storms, in which the API fails and
+the sender is killed over and over, take turns with calms, in which it keeps up and removes what it delivered. Knows
+nothing about what the processes do, how they are started (`stage`) or how the account is kept (`account`).
 
 Every moment segments are started, adopted, delivered and removed: segments are small, retention is short, checkpoints
 are frequent. Beside the sender run `rejected resend`, `verify` and `replay`, and some of them are killed too.
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Report", "Soak"]
 
 BOOKS_EVERY_S: Final = 0.5
-MANY_OWED: Final = 20_000  # beyond this the sender gets time to catch up
+MANY_OWED: Final = 5_000  # beyond this no storm begins
 END_S: Final = 300.0
 
 # What a writer does. Each was a torture of its own once.
@@ -47,6 +48,21 @@ WAYS: Final = (
     ("threads", "signals", "forks"),
     ("threads", "signals", "forks", "sync", "small"),
 )
+# How often what is done: in a storm, and in a calm, when the sender keeps up and removes what others adopt.
+STORM: Final = {
+    "kill a writer": 60,
+    "kill the sender": 22,
+    "operate": 10,
+    "trouble": 6,
+    "refuse": 2,
+}
+CALM: Final = {
+    "kill a writer": 88,
+    "kill the sender": 0,
+    "operate": 10,
+    "trouble": 0,
+    "refuse": 2,
+}
 COMMITS_EVERY_S: Final = ("0.05", "0.05", "0.3", "1")
 RETENTIONS: Final = ("0s", "0s", "1s", "3s")
 
@@ -122,6 +138,15 @@ class Soak:
         self._rng = random.Random(plan.seed)
         self._account = Account(stage.acks, replayed_with=REPLAY_KEY)
         self._kills = Counter[str]()
+        self._do: dict[str, Callable[[], None]] = {
+            "kill a writer": self._kill_writer,
+            "kill the sender": self._kill_sender,
+            "operate": self._operate,
+            "trouble": lambda: trouble(stage, self._rng),
+            "refuse": lambda: stage.answer(status=400, count=10),
+        }
+        self._storm = False
+        self._changes = 0.0
         self._writers: list[Running] = []
         self._operation: Running | None = None
         self._seen: set[str] = set()
@@ -146,16 +171,18 @@ class Soak:
     # Killing
 
     def _turn(self) -> None:
-        chance = self._rng.random()
-        if chance < 0.74:
-            self._kill_writer()
-        elif chance < 0.82:
-            self._operate()
-        elif self._account.behind < MANY_OWED:
-            if chance < 0.85:
-                trouble(self._stage, self._rng)
-            else:
-                self._kill_sender()
+        if time.monotonic() >= self._changes:
+            self._change()
+        chances = STORM if self._storm else CALM
+        (doing,) = self._rng.choices(tuple(chances), tuple(chances.values()))
+        self._do[doing]()
+
+    def _change(self) -> None:
+        """Let a storm follow on a calm; a calm once the sender is not far behind, so that much is removed in it."""
+        self._storm = not self._storm and self._account.behind < MANY_OWED
+        self._changes = time.monotonic() + self._rng.uniform(2.0, 6.0)
+        self._stage.answer()
+        self._kill_sender()
 
     def _kill_writer(self) -> None:
         self._kill(self._writers.pop(self._rng.randrange(len(self._writers))), "writers")
@@ -171,10 +198,13 @@ class Soak:
         if running is None:
             begin = self._rng.choice((self._stage.resend, self._stage.verify, self._stage.replay))
             self._operation = begin()
-        elif running.child.running():
-            self._kill(running, "others")
         else:
-            _must_be_fine(running)
+            # It may be at its end already.
+            running.child.kill()
+            if running.child.wait() == -signal.SIGKILL:
+                self._kill(running, "others")
+            else:
+                _must_be_fine(running)
 
     def _kill(self, running: Running, kind: str) -> None:
         running.kill()
@@ -184,6 +214,8 @@ class Soak:
         return self._stage.writer(*self._rng.choice(WAYS))
 
     def _new_sender(self) -> Running:
+        if not self._storm:
+            return self._stage.sender(COMMITS_EVERY_S[0], RETENTIONS[0])
         return self._stage.sender(self._rng.choice(COMMITS_EVERY_S), self._rng.choice(RETENTIONS))
 
     # Books

@@ -37,7 +37,7 @@ from kmq.spool import Spool
 __all__ = ["MAX_SPOOL", "began_at", "given_time", "line_of", "main"]
 
 MAX_SPOOL = 64 << 20
-PAUSE_S = 0.02
+PAUSE_S = 0.05  # a sender that shares the machine must be able to keep up
 THREADS = 8
 DEPTH = 2
 
@@ -139,7 +139,7 @@ def main(spool: str, acks: str, *ways: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: setattr(hand, "stopping", True))
     if "signals" in ways:
         signal.signal(signal.SIGALRM, lambda *_: hand.interrupt())
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.02)
+        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.04)
     threads = []
     if "threads" in ways:
         hand.pause_s *= THREADS
@@ -179,7 +179,7 @@ def child(hand: Hand) -> None:
     hand.write()
     time.sleep(random.choice((0.0, 0.6)))
     # A timer is not inherited; its handler is.
-    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.01)
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.02)
     hand.write_on(time.monotonic() + random.random() / 5)
     if random.random() < 0.5:
         os.kill(os.getpid(), signal.SIGKILL)
