@@ -157,13 +157,20 @@ def _head(raw: BaseHTTPResponse) -> bytes:
 class _Bounded(io.BufferedReader):
     """What a connection is read through: no read takes more than an answer may have.
 
-    A chunk that says to have -1 bytes is read to the end by http.client and urllib3 alike, and so is a stream that has
-    none.
+    A chunk that says to have -1 bytes is read to the end by http.client and urllib3 alike, and the line of a chunk's
+    size by urllib3 before 2.8.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
-        most = MAX_BODY + 1
-        return super().read(most if size is None or size < 0 else min(size, most))
+        return super().read(_bounded(size))
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return super().readline(_bounded(size))
+
+
+def _bounded(size: int | None) -> int:
+    most = MAX_BODY + 1
+    return most if size is None or size < 0 else min(size, most)
 
 
 class _Response(HTTPResponse):
