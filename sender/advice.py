@@ -60,6 +60,6 @@ def advice_for(outcome: Outcome) -> Advice:
             "give the final address with --url (KMQ_URL), then restart the sender",
         )
     return Advice(
-        f"the API refuses everything alike ({outcome.code})",
+        f"the API refuses everything (last {outcome.code})",
         "look at one refused command: kmq-sender rejected list",
     )

@@ -143,9 +143,10 @@ def test_what_idle_writers_hold_delivered_leaves_room_for_others(
     path: str, start: Callable[..., Writer], api: Api, server: MisbehavingServer
 ) -> None:
     """Their newest segments cannot go while they live; so these are small where the cap is."""
-    idle = [start(path, 10, f"idle{number}") for number in range(3)]
+    idle = [start(path, count, f"idle{count}") for count in (9, 10, 12)]
     for writer in idle:
         writer.wait_for("done")
+    assert measure(Spool(path)) > CAP - len(next(left_in(path)))  # not one more would fit
     with SenderProcess(path, server.url, *CAPPED):
         wait_until(lambda: lag(path) == 0, what="all is delivered")
         fresh = start(path, 20, "fresh")
