@@ -67,7 +67,8 @@ class RejectedLock:
     def held(self) -> Iterator[int]:
         """Hold the lock; give its descriptor.
 
-        Raises `SpoolError` with EAGAIN where another holds it, after 5 s of waiting, if it waits. Other OSErrors pass.
+        Raises `SpoolError` with EAGAIN where another holds it, after 5 s of waiting, if it waits, and with EEXIST where
+        something that is no file bears its name. Other OSErrors pass.
         """
         with contextlib.suppress(FileExistsError):
             make_directory(self._directory, files=self._files)
@@ -87,7 +88,8 @@ class RejectedLock:
         if isinstance(answer, int):
             return answer
         message = f"cannot lock {self._path}: {answer.value}; {_WAYS_OUT[answer]}"
-        raise SpoolError(message, path=self._path, code=errno.EAGAIN)
+        code = errno.EAGAIN if answer is Denied.HELD else errno.EEXIST
+        raise SpoolError(message, path=self._path, code=code)
 
     def _tried(self) -> int | Denied:
         make(self._path, files=self._files)

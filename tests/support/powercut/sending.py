@@ -11,9 +11,11 @@ import signal
 from typing import TYPE_CHECKING
 
 from kmq.command import encode
-from sender.daemon import Daemon, Plan, hold
+from sender.daemon import Daemon
 from sender.dispatcher import Window
+from sender.holding import hold
 from sender.logs import Log
+from sender.plan import Plan
 from sender.retention import Limits
 from tests.support.sinks import DELIVERED
 
@@ -72,16 +74,6 @@ class Api:
         """Nothing is held."""
 
 
-class _Quiet(Daemon):
-    """A sender that leaves this process's signals and limits alone."""
-
-    def _install_signals(self) -> None:
-        pass
-
-    def _raise_file_limit(self) -> None:
-        pass
-
-
 class Sender:
     """One sender on `spool`, which it holds from now until `close`."""
 
@@ -99,7 +91,7 @@ class Sender:
         plan = Plan(spool, "http://127.0.0.1:1", "requests", Window(4), limits, 1 << 40, drain)
         log = Log("json", "error", stream=io.StringIO())
         try:
-            self._daemon = _Quiet(plan, self._lock, api, log, clock=clock, files=files)
+            self._daemon = Daemon(plan, self._lock, api, log, clock=clock, files=files)
         except BaseException:
             os.close(self._lock)
             raise
@@ -117,11 +109,15 @@ class Sender:
 
     def run(self) -> None:
         """Send until told to stop, or until drained."""
-        self._daemon.run()
+        # Not `run`, which would take this process's signals.
+        self._daemon.begin()
+        while (end := self._daemon.ended()) is None:
+            self._daemon.turn()
+        self._daemon.finish(end)
 
     def stop(self) -> None:
         """Ask it to stop, as SIGTERM does."""
-        self._daemon._signal = signal.SIGTERM
+        self._daemon.asked.stopped_by = signal.SIGTERM
 
     def close(self) -> None:
         """Let go of all that it has open, also where it was killed."""
