@@ -8,6 +8,7 @@ here.
 from __future__ import annotations
 
 import errno
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pycurl
@@ -71,6 +72,7 @@ _BROKEN_HANDSHAKE: Final = (
 )
 
 _FIRST_REFUSAL: Final = 300
+_STATUS: Final = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})(?!\d)")
 
 
 class Transfer:
@@ -82,6 +84,7 @@ class Transfer:
         self._settings = settings
         self._key = settings.key
         self._headers: dict[bytes, str] = {}
+        self._status = 0
         self._head = bytearray()
         self._size = 0
         for option, value in options_of(settings, route).items():
@@ -94,6 +97,7 @@ class Transfer:
         self.ticket = delivery.ticket
         self._key = delivery.command.key or self._settings.key
         self._headers = {}
+        self._status = 0
         self._head.clear()
         self._size = 0
         self._aim(request_for(delivery.command, self._settings.key))
@@ -101,7 +105,10 @@ class Transfer:
     def outcome(self, error: int, text: str, now: float) -> Outcome:
         """Return what came of it: `error` and `text` are libcurl's, 0 where an answer came; `now` as in api.py."""
         if error == 0 or self._has_enough():
-            return outcome_of(self._answer(), now)
+            # libcurl takes a status line that it cannot read ("HTTP/3.1 503", "hTTP/1.1 503") for 200.
+            answer = self._answer()
+            spoke = answer.status == self._status
+            return outcome_of(answer, now) if spoke else outcome_of_failure("not-http")
         tunnel = self.handle.getinfo(pycurl.HTTP_CONNECTCODE)
         if tunnel >= _FIRST_REFUSAL:
             return outcome_of_tunnel(tunnel)
@@ -133,8 +140,9 @@ class Transfer:
         return self._size > MAX_BODY
 
     def _on_header(self, line: bytes) -> None:
-        name, colon, value = line.partition(b":")
-        if not colon and line.startswith(b"HTTP/"):
+        name, _, value = line.partition(b":")
+        if status := _STATUS.match(line):
+            self._status = int(status[1])
             self._headers = {}  # what came before belongs to a 100 Continue or to a proxy's tunnel
         elif name.lower() in {b"content-type", b"retry-after"}:
             self._headers[name.lower()] = value.strip().decode("latin-1")

@@ -119,6 +119,12 @@ LYING = {
     "a header without a name": (OK + b": x\r\nContent-Length: 0\r\n\r\n", EITHER),
     "a header without a colon": (OK + b"nonsense\r\nContent-Length: 0\r\n\r\n", EITHER),
     "another version": (b"HTTP/7.0 200 OK\r\nContent-Length: 0\r\n\r\n", EITHER),
+    "a version that is none": (b"HTTP/3.1 503 No\r\nContent-Length: 0\r\n\r\n", WAITS),
+    "another case": (b"hTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", WAITS),
+    "another case behind 100": (
+        b"HTTP/1.1 100 Continue\r\n\r\nhTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
+        WAITS,
+    ),
     "no version": (b"HTTP 200 OK\r\n\r\n", WAITS),
     "101": (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", WAITS),
     "a status alone": (b"HTTP/1.1 200", EITHER),
