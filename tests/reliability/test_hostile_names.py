@@ -46,8 +46,8 @@ def target(tmp_path: Path) -> Path:
     "name",
     [
         *("checkpoint.json", "checkpoint.json.old", "checkpoint.json.tmp"),
-        *("status.json", "status.json.tmp", "reserve", "reserve.tmp"),
-        *("rejected/2026-11-24-sender.jsonl", "rejected/2026-11-24-other.jsonl"),
+        *("status.json", "status.json.tmp", "reserve"),
+        "rejected/2026-11-24-sender.jsonl",
         *(
             "20261123T204501Z-00000000",
             ".new-20261123T204501Z-00000000",
