@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +24,6 @@ from tests.support.system import SenderProcess, make_spool, take_account
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.collector import CollectorProcess
 
 # An app that rotates every few lines.
@@ -251,7 +249,7 @@ def test_an_app_that_cannot_make_its_partition(
             _, text, told = app.wait_for_refusal("SpoolError")
             assert told == code, operation
             assert way_out in text
-            assert not [name for name in os.listdir(spool) if name.startswith(".new-")]
+            wait_until(lambda: not list(Path(spool).glob(".new-*")), what="nothing half made")
             faults.end()
             app.wait_for_more()
         for app in apps:

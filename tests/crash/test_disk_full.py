@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.app import App
+from tests.support.arrivals import Arrivals
 from tests.support.collector import collector, shared_collector  # noqa: F401 - fixtures
 from tests.support.disks import MountedDisk, small_disk
 from tests.support.oracle import kept_in, lag, offsets_in
@@ -33,6 +34,12 @@ KINDS = pytest.mark.parametrize("mounted", [True, False], ids=["mounted", "limit
 SIZE = 1 << 20
 QUICK = ("--retention-age", "2s")  # retention then looks five times a second
 INODES = 24
+
+
+@pytest.fixture
+def arrivals(collector: CollectorProcess) -> Arrivals:  # noqa: F811 - the fixture
+    """Return who has arrived."""
+    return Arrivals(collector)
 
 
 def status(spool: str) -> dict[str, Any]:
@@ -105,6 +112,7 @@ def test_a_disk_full_of_somebody_elses_file_still_lets_the_backlog_go(
     mounted: bool,  # noqa: FBT001 - a parameter of the test
     tmp_path: Path,
     collector: CollectorProcess,  # noqa: F811 - the fixture
+    arrivals: Arrivals,
 ) -> None:
     """All is delivered, the torn line is kept in the room of the reserve, and it says that the disk is full, once."""
     with (
@@ -121,7 +129,7 @@ def test_a_disk_full_of_somebody_elses_file_still_lets_the_backlog_go(
         torn = [p for p in Path(disk.spool).glob("*Z-*/*.jsonl") if _is_torn(p)]
         assert torn
         collector.answer()
-        wait_until(lambda: len(arrived(collector)) >= app.acknowledged(), what="all is delivered")
+        wait_until(lambda: arrivals.count() >= app.acknowledged(), what="all is delivered")
         wait_until(lambda: list(kept_in(disk.spool)), what="the torn line is kept")
         sender.wait_for("disk-full")
         assert not os.path.exists(f"{disk.spool}/reserve")
@@ -142,6 +150,7 @@ def test_a_disk_full_of_somebody_elses_file_still_lets_the_backlog_go(
 def test_without_a_reserve_a_full_disk_is_said_and_mended_by_room(
     tmp_path: Path,
     collector: CollectorProcess,  # noqa: F811 - the fixture
+    arrivals: Arrivals,
 ) -> None:
     """A sender that begins on a full disk has nothing to give up: it sends, says what it cannot, and goes on."""
     with small_disk(tmp_path, size=SIZE) as disk:
@@ -155,9 +164,7 @@ def test_without_a_reserve_a_full_disk_is_said_and_mended_by_room(
         if isinstance(disk, MountedDisk):  # an empty file needs an inode only
             lock.touch()
         with SenderProcess(disk.spool, collector.url, *QUICK, program=disk.sender) as sender:
-            wait_until(
-                lambda: len(arrived(collector)) >= app.acknowledged(), what="all is delivered"
-            )
+            wait_until(lambda: arrivals.count() >= app.acknowledged(), what="all is delivered")
             failed = sender.wait_for("checkpoint-failed")
             assert "make room" in failed["detail"]
             sender.wait_for("rejected-failed")
@@ -175,11 +182,12 @@ def test_inodes_that_run_out(
     mounted: bool,  # noqa: FBT001 - a parameter of the test
     tmp_path: Path,
     collector: CollectorProcess,  # noqa: F811 - the fixture
+    arrivals: Arrivals,
 ) -> None:
     """Who has a segment writes on, who needs a new file is told so, and no checkpoint is written meanwhile."""
     with (
         small_disk(tmp_path, size=64 << 20, inodes=INODES, mounted=mounted) as disk,
-        SenderProcess(disk.spool, collector.url, *QUICK, program=disk.sender) as sender,
+        SenderProcess(disk.spool, collector.url, program=disk.sender) as sender,
         App(disk.spool, tmp_path, program=disk.app) as old,
     ):
         old.wait_for_more()
@@ -197,8 +205,8 @@ def test_inodes_that_run_out(
                 )
             )
             assert "df -i" in sender.wait_for("checkpoint-failed")["detail"]
-            before = len(arrived(collector))
-            wait_until(lambda: len(arrived(collector)) > before, what="it sends on")
+            before = arrivals.count()
+            wait_until(lambda: arrivals.count() > before, what="it sends on")
             for path in Path(disk.spool).glob("other-*"):
                 path.unlink()
             new.wait_for_more()
@@ -215,6 +223,7 @@ def test_a_read_only_disk(
     mounted: bool,  # noqa: FBT001 - a parameter of the test
     tmp_path: Path,
     collector: CollectorProcess,  # noqa: F811 - the fixture
+    arrivals: Arrivals,
 ) -> None:
     """A new app is told to remount; the sender sends on and says that it writes no checkpoint, until it can."""
     with (
@@ -230,8 +239,8 @@ def test_a_read_only_disk(
             assert code == errno.EROFS
             assert "remount its file system read-write" in text
             assert "read-write" in sender.wait_for("checkpoint-failed")["detail"]
-            before = len(arrived(collector))
-            wait_until(lambda: len(arrived(collector)) > before + 5, what="it sends on")
+            before = arrivals.count()
+            wait_until(lambda: arrivals.count() > before + 5, what="it sends on")
             old.wait_for_more()
             assert status(disk.spool)["sender"]["running"] is True
             disk.uncover()
@@ -243,11 +252,6 @@ def test_a_read_only_disk(
         assert sender.stop() == 0, sender.text()
         said_once(sender, "checkpoint-failed")
         account(old.acks, collector)
-
-
-def arrived(collector: CollectorProcess) -> set[str]:  # noqa: F811 - not the fixture
-    """Return the persons whose command was answered 200."""
-    return {one["params"]["_p"] for one in collector.requests() if one["answer"] == 200}
 
 
 def take_all_inodes(spool: str, *, mounted: bool) -> bool:

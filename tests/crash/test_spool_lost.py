@@ -19,6 +19,7 @@ import pytest
 
 from kmq.spool import Spool
 from tests.support.app import App
+from tests.support.arrivals import Arrivals
 from tests.support.collector import collector, shared_collector  # noqa: F401 - fixtures
 from tests.support.oracle import kept_in, lag, left_in, offsets_in, person_of
 from tests.support.spools import Partition
@@ -73,11 +74,6 @@ def make(path: Path) -> None:
         os.chown(path, NOBODY, NOBODY)
 
 
-def arrived(collector: CollectorProcess) -> set[str]:  # noqa: F811 - not the fixture
-    """Return the persons whose command was answered 200."""
-    return {one["params"]["_p"] for one in collector.requests()}
-
-
 def moves_on(spool: str) -> None:
     """Wait until the checkpoint covers more."""
     before = sum(offsets_in(spool).values())
@@ -87,7 +83,8 @@ def moves_on(spool: str) -> None:
 def all_arrive(collector: CollectorProcess, acks: Path) -> None:  # noqa: F811 - not the fixture
     """Wait until everything that was acknowledged has arrived."""
     owed = set(acknowledged(acks))
-    wait_until(lambda: owed <= arrived(collector), what="all has arrived")
+    arrivals = Arrivals(collector)
+    wait_until(lambda: owed <= arrivals.persons(), what="all has arrived")
 
 
 def partition_of(spool: str) -> Path:
@@ -243,5 +240,5 @@ def test_a_spool_that_is_not_where_it_was(
             assert another.stop() == 0
     elsewhere = [path for path in (away, folder / "meanwhile") if path.exists()]
     there = {person_of(line) for path in elsewhere for line in left_in(str(path))}
-    lost = set(acknowledged(app.acks)) - arrived(collector) - there
+    lost = set(acknowledged(app.acks)) - Arrivals(collector).persons() - there
     assert not lost
