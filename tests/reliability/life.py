@@ -10,7 +10,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from tests.reliability.api import MOODS
-from tests.reliability.world import CAP, DAMAGES
+from tests.reliability.operation import DAMAGES, Operator
+from tests.reliability.world import CAP
 
 if TYPE_CHECKING:
     import random
@@ -46,6 +47,7 @@ class Life:
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self._world = world
+        self._operator = Operator(world)
         self._chance = chance
         self._events: tuple[tuple[float, Callable[[], None]], ...] = (
             (0.5, self._record),
@@ -97,7 +99,9 @@ class Life:
         self._world.send_within_a_call(self._below(_HANDS), self._below(30))
 
     def _remove(self) -> None:
-        self._world.remove(self._below(20), whole=self._chance.random() < 0.5)
+        if self._chance.random() < 0.5:
+            self._world.kill_sender()  # it would read what it has open to its end
+        self._operator.remove(self._below(20), whole=self._chance.random() < 0.5)
 
     def _reboot(self) -> None:
         self._world.reboot(power_cut=self._chance.random() < 0.7)
@@ -109,14 +113,14 @@ class Life:
         world = self._world
         world.api.lenient = self._chance.random() < 0.5
         fuse = self._below(10) if self._chance.random() < 0.3 else None
-        world.resend([self._below(20), self._below(20)], fuse)
+        self._operator.resend([self._below(20), self._below(20)], fuse)
         world.api.lenient = False
 
     def _drop(self) -> None:
-        self._world.drop(self._below(20))
+        self._operator.drop(self._below(20))
 
     def _damage_checkpoint(self) -> None:
-        self._world.damage_checkpoint(self._chance.choice(DAMAGES))
+        self._operator.damage_checkpoint(self._chance.choice(DAMAGES))
 
     def _start_sender(self) -> None:
         age_s, size = self._chance.choice((0.0, 600.0)), self._chance.choice((0, 2_000, CAP))

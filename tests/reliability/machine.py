@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.reliability.api import MOODS
 from tests.reliability.judge import Judge
 from tests.reliability.life import FAULTS, Life
-from tests.reliability.world import CAP, DAMAGES, World
+from tests.reliability.operation import DAMAGES, Operator
+from tests.reliability.world import CAP, World
 
 __all__ = ["Host", "ran"]
 
@@ -35,6 +36,7 @@ class Host(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.mkdtemp(prefix="kmq-model-")
         self.world = World(Path(self.folder))
+        self.operator = Operator(self.world)
         self.judge = Judge(self.world)
         self.life = Life(self.world, random.Random(0))
 
@@ -168,7 +170,7 @@ class Host(RuleBasedStateMachine):
     @rule(turns=st.integers(1, 30))
     def replay(self, turns: int) -> None:
         """Send again what lies in the spool, as the operator does."""
-        self.world.replay(turns)
+        self.operator.replay(turns)
 
     @rule(
         places=st.lists(_WHICH, min_size=1, max_size=4),
@@ -178,23 +180,23 @@ class Host(RuleBasedStateMachine):
     def resend(self, places: list[int], mended: bool, fuse: int | None) -> None:  # noqa: FBT001 - drawn
         """Send rejected commands again, once the API is mended or before."""
         self.world.api.lenient = mended
-        self.world.resend(places, fuse)
+        self.operator.resend(places, fuse)
         self.world.api.lenient = False
 
     @rule(place=_WHICH)
     def drop(self, place: int) -> None:
         """Drop a rejected command."""
-        self.world.drop(place)
+        self.operator.drop(place)
 
     @rule(how=st.sampled_from(DAMAGES))
     def damage_checkpoint(self, how: str) -> None:
         """Damage the checkpoint, as a careless restore may."""
-        self.world.damage_checkpoint(how)
+        self.operator.damage_checkpoint(how)
 
     @rule(which=_WHICH, whole=st.booleans())
     def remove(self, which: int, whole: bool) -> None:  # noqa: FBT001 - drawn
         """Remove by hand what was delivered."""
-        self.world.remove(which, whole=whole)
+        self.operator.remove(which, whole=whole)
 
     # The judgement
 

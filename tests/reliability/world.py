@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import stat
 from itertools import count
 from pathlib import Path
@@ -18,30 +17,19 @@ from typing import TYPE_CHECKING
 from kmq.command import Command, encode
 from kmq.errors import SpoolError
 from kmq.spool import Spool
-from sender import checkpoint
-from sender.dispatcher import Window
 from sender.flow import Verdict
 from sender.plan import End
-from sender.rejected import RejectedStore
-from sender.rejected.resend import Resend
-from sender.replay import Replay, ReplaySource
-from sender.replay.filters import EVERYTHING
-from sender.replay.source import spool_pieces
-from tests.reliability.api import BAD, Api, Client
+from tests.reliability.api import BAD, Api
 from tests.reliability.disk import Disk, Killed
 from tests.reliability.processes import CAP, Hand, Sender
 from tests.support.clock import MovableClock
 from tests.support.oracle import Oracle, left_in, offsets_in, person_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from kmq.durable import Files
 
-__all__ = ["CAP", "DAMAGES", "World", "end_of"]
-
-DAMAGES = ("cut", "zeros", "gone", "beyond", "within")
-"""What a checkpoint can become: cut (the one before counts), none at all, offsets that fit nowhere."""
+__all__ = ["CAP", "World", "end_of"]
 
 
 _HANDS = 4
@@ -72,7 +60,7 @@ class World:
         self.refused: set[str] = set()
         self.durable: set[str] = set()
         self.checkpoint_lost = False
-        self._doubtful: os.stat_result | None = None
+        self.doubtful: os.stat_result | None = None
         self.disturbed: set[str] = set()
         self.dropped: set[str] = set()
 
@@ -253,68 +241,20 @@ class World:
             for line in path.read_bytes().split(b"\n")[:-1]
         }
 
-    # The operator
-
-    def remove(self, which: int, *, whole: bool) -> None:
-        """Remove, by hand, what was delivered of a partition: the oldest segments, or all of it with its directory."""
-        offsets = offsets_in(self.spool.path)
-        names = sorted(offsets.keys() & set(os.listdir(self.spool.path)))
-        if not names or self.doubts_checkpoint():
-            return
-        name = names[which % len(names)]
-        folder = Path(self.spool.partition(name))
-        segments = sorted(folder.glob("*.jsonl"))
-        done = [path for path in segments if end_of(path) <= offsets[name]]
-        if whole and len(done) == len(segments):
-            self._gone(name, str(folder), folder)
-            shutil.rmtree(folder)
-        else:
-            for path in done[: 1 + which % 3]:
-                self._gone(name, str(path), folder)
-                path.unlink()
-        self.disk.date(folder)
-        self.disk.date(self.spool.path)
-
-    def _gone(self, name: str, path: str, folder: Path) -> None:
-        self.disturbed.add(name)
-        for hand in self.hands:
-            if hand.orphaned_at is None and hand.writes_to(path):
-                hand.orphaned_at = self.clock.monotonic()
-        assert folder.is_dir()
-
-    def damage_checkpoint(self, how: str) -> None:
-        """Make the checkpoint one that cannot be believed, while no sender runs."""
-        self.kill_sender()
-        paths = [Path(self.spool.checkpoint), Path(self.spool.checkpoint_old)]
-        if not all(path.exists() for path in paths):
-            return
-        self.checkpoint_lost = True
-        if how in {"gone", "zeros"}:
-            for path in paths:
-                path.write_bytes(bytes(100))
-                if how == "gone":
-                    path.unlink()
-            return
-        if how == "cut":
-            os.truncate(paths[0], 40)
-        else:
-            offsets = offsets_in(self.spool.path).items()
-            moved = {name: _moved(offset, how) for name, offset in offsets}
-            paths[0].write_bytes(checkpoint.form(moved))
-        self._doubtful = paths[0].stat()  # the one before may be of this kind, too
+    # What others ask
 
     def doubts_checkpoint(self) -> bool:
         """Say whether the checkpoint is one that no sender believes, until a sender has written another."""
-        if self._doubtful is None:
+        if self.doubtful is None:
             return False
         with contextlib.suppress(FileNotFoundError):
             now = Path(self.spool.checkpoint).stat()
-            if (now.st_ino, now.st_mtime_ns) != (self._doubtful.st_ino, self._doubtful.st_mtime_ns):
+            if (now.st_ino, now.st_mtime_ns) != (self.doubtful.st_ino, self.doubtful.st_mtime_ns):
                 offsets = offsets_in(self.spool.path).items()
                 ends = {folder.name: self.end(folder) for folder in self.partitions()}
                 if all(offset <= ends.get(name, offset) for name, offset in offsets):
-                    self._doubtful = None
-        return self._doubtful is not None
+                    self.doubtful = None
+        return self.doubtful is not None
 
     def partitions(self) -> list[Path]:
         """Return the partitions, oldest first."""
@@ -323,66 +263,6 @@ class World:
     def end(self, partition: Path) -> int:
         """Return where a partition ends."""
         return max(map(end_of, partition.glob("*.jsonl")), default=0)
-
-    def replay(self, turns: int) -> None:
-        """Send again what lies in the spool, beside the sender, until all is settled or for so many turns."""
-        left = count(turns, -1)
-        source = ReplaySource(spool_pieces(self.spool), lambda *_: None)
-        client = Client(self.api)
-        replay = Replay(
-            source,
-            client,
-            EVERYTHING,
-            window=Window(8),
-            passed=lambda _: None,
-            random=random.Random(self.next()).random,
-            clock=self.clock,
-        )
-        replay.run(lambda: next(left) <= 0, lambda: None)
-        client.close()
-        source.close()
-
-    def resend(self, places: Sequence[int], fuse: int | None = None) -> None:
-        """Send rejected commands again; with `fuse`, the operator's program is killed in between."""
-        files = self.disk.process()
-        files.fuse = fuse
-        store, client = self._store(files), Client(self.api)
-        chosen = store.kept()
-        resend = Resend(
-            client,
-            store,
-            monotonic=self.clock.monotonic,
-            wait=self.clock.wait,
-            random=random.Random(self.next()).random,
-            stays=lambda *_: None,
-        )
-        try:
-            resend.run(
-                [chosen[place % len(chosen)] for place in sorted(set(places))] if chosen else []
-            )
-        except (SpoolError, Killed):
-            pass
-        finally:
-            client.close()
-            store.close()
-
-    def drop(self, place: int) -> None:
-        """Drop one rejected command for good."""
-        store = self._store(self.disk.process())
-        kept = store.kept()
-        if not kept:
-            return
-        chosen = kept[place % len(kept)]
-        self.dropped.add(chosen.id)
-        person = person_of(chosen.raw)
-        if person is not None:
-            self.oracle.dropped(person)
-        with contextlib.suppress(SpoolError):
-            store.leave([chosen.id], "dropped")
-
-    def _store(self, files: Files) -> RejectedStore:
-        clock = self.clock
-        return RejectedStore(self.spool, "operator", clock=clock.wall, wait=clock.wait, files=files)
 
     def figures(self) -> dict[str, int]:
         """Return what this run came to."""
@@ -402,12 +282,6 @@ class World:
         for hand in list(self.hands):
             self.kill_hand(hand)
         self.kill_sender()
-
-
-def _moved(offset: int, how: str) -> int:
-    if how == "beyond":
-        return 10 * offset + 1_000_000
-    return max(0, offset - 5)  # within a line
 
 
 def end_of(path: Path) -> int:
