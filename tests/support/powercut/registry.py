@@ -13,7 +13,7 @@ from .world import World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["SCENARIOS", "changed", "dies", "fails", "scenario"]
+__all__ = ["SCENARIOS", "changed", "dies", "dies_after_rename", "fails", "scenario"]
 
 SCENARIOS: dict[str, Callable[[str], World]] = {}
 
@@ -30,15 +30,25 @@ def scenario(play: Callable[[World], None]) -> Callable[[World], None]:
     return play
 
 
-def dies(operation: str, path_has: str = "", nth: int = 1) -> Callable[[str, str], None]:
-    """Return what kills a process before its `nth` such operation on a path that holds `path_has`."""
-    left = nth
+def dies(operation: str, path_ends: str = "") -> Callable[[str, str], None]:
+    """Return what kills a process before its first such operation on a path that ends so."""
 
     def before(name: str, path: str) -> None:
-        nonlocal left
-        left -= name == operation and path_has in path
-        if not left:
+        if name == operation and path.endswith(path_ends):
             raise Died
+
+    return before
+
+
+def dies_after_rename(of: str) -> Callable[[str, str], None]:
+    """Return what kills a process before the first sync that follows the rename of a path that holds `of`."""
+    renamed = False
+
+    def before(name: str, path: str) -> None:
+        nonlocal renamed
+        if renamed and name == "fsync":
+            raise Died
+        renamed = renamed or (name == "rename" and of in path)
 
     return before
 

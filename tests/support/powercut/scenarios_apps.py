@@ -8,7 +8,7 @@ import threading
 
 from kmq import spool as places
 
-from .registry import SCENARIOS, changed, dies, fails, scenario
+from .registry import SCENARIOS, changed, dies, dies_after_rename, fails, scenario
 from .world import World
 
 __all__: list[str] = []
@@ -69,9 +69,10 @@ def two_apps_and_heirs(world: World) -> None:
 @scenario
 def heir_of_one_that_died_before_its_syncs(world: World) -> None:
     """Append behind a partition and a segment that have their names while no entry of them is durable."""
-    for nth in (3, 4):
+    moments = (dies_after_rename(".new-"), dies("fsync", "/spool"))
+    for nth, moment in enumerate(moments):
         maker = world.app(150)
-        maker.process.before = dies("fsync", nth=nth)
+        maker.process.before = moment
         maker.record(f"m{nth}")
         heir = world.app(150)
         heir.record(f"h{nth}", sync=True)
@@ -85,9 +86,10 @@ def heir_of_one_that_died_before_its_syncs(world: World) -> None:
 @scenario
 def unsynced_heir_beside_a_sender(world: World) -> None:
     """Do the same without `sync`: the sender's commit is what an app may rely on."""
-    for nth in (3, 4):
+    moments = (dies_after_rename(".new-"), dies("fsync", "/spool"))
+    for nth, moment in enumerate(moments):
         maker = world.app(150)
-        maker.process.before = dies("fsync", nth=nth)
+        maker.process.before = moment
         maker.record(f"m{nth}")
         heir = world.app(150)
         heir.record(f"h{nth}", f"i{nth}", size=40)

@@ -9,13 +9,10 @@ from sender.dispatcher import dispatcher
 from sender.flow import Outcome, Verdict
 from tests.support.sinks import DELIVERED
 
-from .recorder import Died
-from .registry import changed, dies, fails, scenario
+from .registry import changed, dies, dies_after_rename, fails, scenario
 from .sending import NOTHING_STAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sender.flow import Delivery
 
     from .world import App, World
@@ -211,20 +208,8 @@ def sender_killed_after_its_rename(world: World) -> None:
     app.record("a0", "a1", "a2")
     world.send(world.wait)
     app.record("a3", "a4", "a5")
-    world.send(world.wait, world.wait, before=_after_rename())
+    world.send(world.wait, world.wait, before=dies_after_rename("checkpoint.json.tmp"))
     world.send(world.wait, world.wait, world.wait, limits=NOTHING_STAYS)
-
-
-def _after_rename() -> Callable[[str, str], None]:
-    renamed = False
-
-    def before(name: str, path: str) -> None:
-        nonlocal renamed
-        if renamed and name == "fsync":
-            raise Died
-        renamed = renamed or (name == "rename" and path.endswith("checkpoint.json.tmp"))
-
-    return before
 
 
 def _tear(world: World, app: App) -> None:
