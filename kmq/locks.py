@@ -73,8 +73,9 @@ def _lock(fd: int, path: str) -> Denied | None:
 def create_held(path: str, content: bytes, *, files: Files = FILES) -> int:
     """Create the lock file `path` with `content`, held from its first moment; return the descriptor that is the lock.
 
-    For the `writer.lock` of a partition that is being made, which nobody else can know yet. The content is durable, the
-    entry not before its directory is synced. Raises OSError, or `LocksUnsupported`; what fails leaves no file.
+    For the `writer.lock` of a partition that is being made, which nobody else can know yet. Nothing of it is durable:
+    what it holds counts in this boot only, and its entry becomes so when its directory is synced. Raises OSError, or
+    `LocksUnsupported`; what fails leaves no file.
     """
     with contextlib.ExitStack() as undo:
         fd = create(path, os.O_RDWR, files=files)
@@ -84,7 +85,6 @@ def create_held(path: str, content: bytes, *, files: Files = FILES) -> int:
             raise OSError(errno.EAGAIN, "a file just created is held by another process", path)
         undo.callback(os.close, fd)
         write_all(fd, content, files=files)
-        files.fsync(fd)
         undo.pop_all()
     return fd
 

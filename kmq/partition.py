@@ -351,7 +351,6 @@ class _Making:
         self._check_maker()
         self._files.rename(self._directory, self._path)
         self._directory = self._path
-        sync_directory(self._path, files=self._files)
         sync_directory(self._place.spool.path, files=self._files)
 
     def _check_maker(self) -> None:

@@ -22,7 +22,8 @@ __all__ = ["IDLE", "ORDERS", "PAIRS", "SHOWN_BY", "nodes_of", "without"]
 SHOWN_BY: dict[str, str] = {
     "kmq/durable.py:_write_new#1": "sender_beside_an_unsynced_app",
     "kmq/durable.py:replace#1": "sender_beside_an_unsynced_app",
-    "kmq/partition.py:_publish#3": "first_append",
+    "kmq/partition.py:_publish#1": "first_append",
+    "kmq/partition.py:_publish#2": "first_append",
     "kmq/partition.py:_sync_entry#1": "synced_with_rotation",
     "kmq/partition.py:make_entries_durable#1": "heir_of_one_that_died_before_its_syncs",
     "kmq/partition.py:make_entries_durable#2": "heir_of_one_that_died_before_its_syncs",
@@ -43,14 +44,11 @@ SHOWN_BY: dict[str, str] = {
 """Each sync, with the scenario in which its absence is seen."""
 
 PAIRS: dict[tuple[str, ...], str] = {
-    ("kmq/partition.py:_publish#1", "kmq/partition.py:_publish#2"): "first_append",
     ("sender/retention/removal.py:_clear#1", "sender/retention/removal.py:_clear#2"): "retention",
 }
 """Two of which either does for the other, with the scenario in which the absence of both is seen."""
 
-IDLE: dict[str, str] = {
-    "kmq/locks.py:create_held#1": "the boot's id is only ever compared in the boot that wrote it",
-}
+IDLE: dict[str, str] = {}
 """What no power cut can make anybody miss, and why."""
 
 
