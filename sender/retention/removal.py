@@ -232,8 +232,9 @@ class Retention:
             for entry in sorted(os.listdir(path)):
                 if _is_ours(path, entry):
                     self._files.unlink(os.path.join(path, entry))
-            self._files.rmdir(path)
-            sync_directory(self._spool.path, files=self._files)
+            self._files.rmdir(
+                path
+            )  # comes back with a power cut, empty or not, and is swept at the next start
 
     # What a crash left
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.support.powercut.faults import ORDERS, PAIRS, SHOWN_BY, nodes_of, without
+from tests.support.powercut.faults import ORDERS, SHOWN_BY, nodes_of, without
 from tests.support.powercut.harness import Recording, Result, Violation, run
 from tests.support.powercut.scenarios import SCENARIOS
 
@@ -106,28 +106,23 @@ def _played(name: str, work: str) -> Recording:
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """What is wrong, the scenario that shows it, how its recording changes, and the syncs that it is about."""
+    """What is wrong, the scenario that shows it, how its recording changes, and the sync that it is about."""
 
     what: str
     scenario: str
     change: Callable[[Recording], Recording]
-    sites: tuple[str, ...] = ()
+    site: str = ""
 
 
 def _faulty_syncs() -> list[_Fault]:
-    shown = {(site,): scenario for site, scenario in SHOWN_BY.items()} | PAIRS
     return [
-        _Fault(f"without {' and '.join(sites)}", scenario, partial(_without, sites=sites), sites)
-        for sites, scenario in shown.items()
+        _Fault(f"without {site}", scenario, partial(without, site=site), site)
+        for site, scenario in SHOWN_BY.items()
     ]
 
 
 def _faulty_orders() -> list[_Fault]:
     return [_Fault(what, scenario, change) for what, (scenario, change) in ORDERS.items()]
-
-
-def _without(recording: Recording, *, sites: tuple[str, ...]) -> Recording:
-    return without(recording, *sites)
 
 
 def _find_each(faults: Sequence[_Fault], work: str, seed: int) -> int:
@@ -138,7 +133,7 @@ def _find_each(faults: Sequence[_Fault], work: str, seed: int) -> int:
 
 def _is_seen(fault: _Fault, work: str, seed: int) -> bool:
     recording = _played(fault.scenario, work)
-    among = nodes_of(recording, *fault.sites) if fault.sites else None
+    among = nodes_of(recording, fault.site) if fault.site else None
     result = run(fault.change(recording), work, seed=seed, among=among, violations=1)
     seen = result.violations[0].wrong[0] if result.violations else "NOT SEEN"
     _say(f"{fault.what}: {fault.scenario}, image {result.images:,}: {seen}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.powercut.faults import IDLE, PAIRS, SHOWN_BY
+from tests.support.powercut.faults import SHOWN_BY
 from tests.support.powercut.scenarios import SCENARIOS
 from tests.support.powercut.sites import all_sites
 from tests.support.reaper import ROOT, Reaper
@@ -76,8 +76,7 @@ def test_each_sync_left_out_and_each_wrong_order_is_seen(tmp_path: Path, faults:
 
 def test_each_sync_in_the_code_has_a_scenario_that_misses_it() -> None:
     """A new one needs one, or has no reason to be there."""
-    paired = [site for pair in PAIRS for site in pair]
-    assert sorted([*SHOWN_BY, *paired, *IDLE]) == all_sites()
+    assert sorted(SHOWN_BY) == all_sites()
 
 
 def test_a_copy_of_the_code_without_the_sync_of_segments_is_found_out(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .harness import Recording
     from .stream import Entry
 
-__all__ = ["IDLE", "ORDERS", "PAIRS", "SHOWN_BY", "nodes_of", "without"]
+__all__ = ["ORDERS", "SHOWN_BY", "nodes_of", "without"]
 
 
 SHOWN_BY: dict[str, str] = {
@@ -34,6 +34,7 @@ SHOWN_BY: dict[str, str] = {
     "sender/reader/held_segments.py:sync_names#1": "unsynced_heir_beside_a_sender",
     "sender/reader/spool_reader.py:sync_ahead#1": "sender_killed_after_its_rename",
     "sender/reader/segment_reader.py:sync#1": "sender_beside_an_unsynced_app",
+    "sender/retention/removal.py:_clear#1": "retention",
     "sender/rejected/store.py:_append_gone#1": "rejected_commands",
     "sender/rejected/store.py:_remove#1": "rejected_file_that_is_finished",
     "sender/rejected/store.py:_remove#2": "rejected_file_that_is_finished",
@@ -43,26 +44,16 @@ SHOWN_BY: dict[str, str] = {
 }
 """Each sync, with the scenario in which its absence is seen."""
 
-PAIRS: dict[tuple[str, ...], str] = {
-    ("sender/retention/removal.py:_clear#1", "sender/retention/removal.py:_clear#2"): "retention",
-}
-"""Two of which either does for the other, with the scenario in which the absence of both is seen."""
 
-IDLE: dict[str, str] = {}
-"""What no power cut can make anybody miss, and why."""
+def without(recording: Recording, site: str) -> Recording:
+    """Return the recording as if the sync of this site stood not in the code."""
+    return recording.changed([e for e in recording.stream if not _is_sync(e, (site,))])
 
 
-def without(recording: Recording, *sites: str) -> Recording:
-    """Return the recording as if the syncs of these sites stood not in the code."""
-    return recording.changed([e for e in recording.stream if not _is_sync(e, sites)])
-
-
-def nodes_of(recording: Recording, *sites: str) -> frozenset[int]:
-    """Return what these sites sync."""
+def nodes_of(recording: Recording, site: str) -> frozenset[int]:
+    """Return what this site syncs."""
     return frozenset(
-        entry.node
-        for entry in recording.stream
-        if isinstance(entry, Synced) and entry.site in sites
+        entry.node for entry in recording.stream if isinstance(entry, Synced) and entry.site == site
     )
 
 
