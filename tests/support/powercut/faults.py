@@ -33,7 +33,7 @@ SHOWN_BY: dict[str, str] = {
     "sender/reader/held_segments.py:_sync_unread#1": "sender_while_the_api_is_away",
     "sender/reader/held_segments.py:sync_names#1": "unsynced_heir_beside_a_sender",
     "sender/reader/spool_reader.py:sync_ahead#1": "sender_killed_after_its_rename",
-    "sender/reader/segment_reader.py:sync#1": "sender_beside_an_unsynced_app",
+    "sender/reader/segment_file.py:sync#1": "sender_beside_an_unsynced_app",
     "sender/retention/removal.py:_clear#1": "retention",
     "sender/rejected/store.py:_append_gone#1": "rejected_commands",
     "sender/rejected/store.py:_remove#1": "rejected_file_that_is_finished",
