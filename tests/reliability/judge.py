@@ -140,7 +140,7 @@ class Judge:
                     f"never refused: {entry}"
                 )
         there = {(name, offset) for name, offset in torn if name not in self._world.disturbed}
-        gone = there - set(places) if not self._world.dropped else set()
+        gone = there - set(places) - self._world.dropped
         assert not gone, f"torn and not kept: {gone}"
 
     def _judge_nothing_again(self) -> None:

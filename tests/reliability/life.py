@@ -60,10 +60,10 @@ class Life:
             (0.08, self._kill_sender),
             (0.1, self._send_within_a_call),
             (0.04, world.stop_sender),
-            (0.05, self._remove),
+            (0.08, self._remove),
             (0.03, self._reboot),
             (0.1, self._resend),
-            (0.02, self._drop),
+            (0.1, self._drop),
             (0.03, self._damage_checkpoint),
             (0.5, self._start_sender),
             (0.3, self._record_while_it_reads),
@@ -100,7 +100,8 @@ class Life:
 
     def _remove(self) -> None:
         if self._chance.random() < 0.5:
-            self._world.kill_sender()  # it would read what it has open to its end
+            self._world.send(60)
+            self._world.stop_sender()  # else it reads what it has open to its end
         self._operator.remove(self._below(20), whole=self._chance.random() < 0.5)
 
     def _reboot(self) -> None:
@@ -117,7 +118,8 @@ class Life:
         world.api.lenient = False
 
     def _drop(self) -> None:
-        self._operator.drop(self._below(20))
+        for _ in range(self._below(6)):  # rejected/ counts, and would fill the spool
+            self._operator.drop(self._below(20))
 
     def _damage_checkpoint(self) -> None:
         self._operator.damage_checkpoint(self._chance.choice(DAMAGES))

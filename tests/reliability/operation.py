@@ -142,7 +142,7 @@ class Operator:
         if not kept:
             return
         chosen = kept[place % len(kept)]
-        self._world.dropped.add(chosen.id)
+        self._world.dropped.add((chosen.partition, chosen.offset))
         person = person_of(chosen.raw)
         if person is not None:
             self._world.oracle.dropped(person)

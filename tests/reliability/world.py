@@ -62,7 +62,7 @@ class World:
         self.checkpoint_lost = False
         self.doubtful: os.stat_result | None = None
         self.disturbed: set[str] = set()
-        self.dropped: set[str] = set()
+        self.dropped: set[tuple[str | None, int | None]] = set()
 
     def seed(self, seed: int) -> None:
         """Begin the numbers of chance there."""
