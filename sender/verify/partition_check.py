@@ -67,15 +67,18 @@ def check_partition(
     waiting = deque(starts)
     while waiting:
         if end is not None and waiting[0] > end:
-            waiting.extendleft(reversed(_missed(spool.partition(name), last, waiting[0])))
+            there = _there(spool.partition(name))
+            waiting.extendleft([start for start in reversed(there) if last < start < waiting[0]])
+            if not there or there[0] >= waiting[0]:
+                end = None  # retention, which removes the oldest first, took all that lay before
         last = waiting.popleft()
         end = _Segment(spool, name, last, counts, findings).check(end, writer_lives=writer_lives)
 
 
-def _missed(path: str, last: int, following: int) -> list[int]:
+def _there(path: str) -> list[int]:
     # A directory is not read at one moment: of two segments made meanwhile, a listing can hold the later one alone.
     try:
-        return [start for start in segment_starts(path) if last < start < following]
+        return segment_starts(path)
     except FileNotFoundError:
         return []
 

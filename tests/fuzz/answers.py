@@ -49,7 +49,10 @@ _GOING_ON = 0.1
 _MORE = b"x" * 65_536
 _MOST_MORE = 8_000  # of them: twice what a worker may take
 _PEOPLE = Command("bob", 1_262_304_000, "Signed Up")
-_SUCCESS = re.compile(rb"HTTP/\d[^ ]*[ \t]+[+0]*(?:2\d\d|304)", re.IGNORECASE)
+# http.client takes for a blank whatever Python's text does, in Latin-1.
+_SUCCESS = re.compile(
+    rb"HTTP/\d[^ \xa0\x85]*[ \t\x0b\x0c\x1c-\x1f\x85\xa0]+[+0]*(?:2\d\d|304)", re.IGNORECASE
+)
 
 
 class Answers:

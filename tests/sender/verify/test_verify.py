@@ -232,6 +232,25 @@ def test_a_listing_that_missed_a_segment_is_no_gap(
     assert (report.segments, report.commands) == (4, 6)
 
 
+def test_what_retention_removes_between_two_looks_is_no_gap(
+    spool: Spool, partition: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One was read, then it and the next one went, the oldest first: nothing that is left is missing anything."""
+    starts = [0, partition.start]
+    partition.rotate()
+    partition.append(LINE)
+    real = SegmentReader.open
+
+    def opened(name: str, path: str, start: int) -> SegmentReader:
+        if start == starts[1]:
+            for gone in starts[:2]:
+                os.unlink(segment_path(path, gone))
+        return real(name, path, start)
+
+    monkeypatch.setattr(SegmentReader, "open", opened)
+    assert verify(spool).findings == []
+
+
 def test_a_partition_that_goes_while_a_gap_is_looked_at_is_passed_over(
     spool: Spool, partition: Partition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
