@@ -179,16 +179,20 @@ thread.join()
     assert sorted(c["_n"] for c in commands_in(shared)) == ["child", "parent"]
 
 
+@pytest.mark.parametrize("turn", ["_writing", "_syncing"])
 def test_a_fork_in_a_handler_while_its_thread_waits_for_another_does_not_stop_the_child(
-    shared: Path, reaper: Reaper
+    shared: Path, reaper: Reaper, turn: str
 ) -> None:
-    """The child comes back from its handler into a wait for a thread that was left behind."""
+    """The child comes back from its handler into a wait for a thread that was left behind, in a write or in a sync."""
     program = started(
         reaper,
         shared,
+        f"turn = {turn!r}"
         """
+client = Client(sys.argv[1], sync=True)
 record("parent")
 slot = client._writer._process.slots[0]
+waited_for = getattr(slot, turn)
 inside, leave = threading.Event(), threading.Event()
 pid = os.getpid()
 children = []
@@ -202,13 +206,13 @@ def handler(*_):
 main = threading.get_ident()
 def hold():
     inside.set()
-    while sys._current_frames()[main].f_code.co_name != "run":
+    while sys._current_frames()[main].f_locals.get("self") is not waited_for:
         os.sched_yield()
     # Again and again: one that comes just before the wait begins does not interrupt it.
     while not leave.wait(0.01):
         os.kill(pid, signal.SIGUSR1)
 signal.signal(signal.SIGUSR1, handler)
-thread = threading.Thread(target=slot._writing.run, args=(hold,))
+thread = threading.Thread(target=waited_for.run, args=(hold,))
 thread.start()
 inside.wait()
 record("cut in two")

@@ -76,6 +76,25 @@ for number in range(100):
     assert torn_in(shared)
 
 
+def test_a_limit_met_to_the_byte_is_met_by_a_new_segment(shared: Path, reaper: Reaper) -> None:
+    """There nothing of the line is written at all, and it is no error yet."""
+    acknowledged, refused = run(
+        reaper,
+        shared,
+        """
+record("first")
+size = os.fstat(client._writer._process.slots[0]._partition.segment._fd).st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+record("other")
+""",
+    )
+    assert (acknowledged, refused) == (["first", "other"], [])
+    assert [path.stat().st_size for path in segments_in(shared)] == [
+        path.stat().st_size for path in segments_in(shared)[:1]
+    ] * 2
+    assert torn_in(shared) == []
+
+
 def test_a_limit_that_no_line_fits_into_is_an_error_that_names_it(
     shared: Path, reaper: Reaper
 ) -> None:

@@ -232,6 +232,7 @@ def test_the_kinds() -> None:
         (b'{"_p":"a' + bytes(8) + WHOLE, 16),
         (bytes(4096) + WHOLE + b"\n", 4096),
         (bytes(3) + b"rest of a torn one" + WHOLE, 21),
+        (bytes(2) + b'{"_p":"a' + bytes(2) + WHOLE, 12),
         (WHOLE, None),
         (bytes(8), None),
         (bytes(8) + WHOLE[:-4], None),

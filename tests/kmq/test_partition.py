@@ -174,6 +174,18 @@ def test_a_child_forked_in_the_middle_makes_nothing(writers: Writers) -> None:
     assert list(writers.path.iterdir()) == []
 
 
+def test_a_child_forked_before_the_rename_gives_no_name(writers: Writers) -> None:
+    """Its parent does: the lock in it is the parent's."""
+
+    def fork(_fd: int) -> None:
+        making._maker = -1
+
+    making = _Making(writers.place(files=files_with(fsync=fork)), NAME, os.getpid())
+    with pytest.raises(OSError, match="a fork came in between"):
+        making.done()
+    assert os.listdir(writers.path) == [f".new-{NAME}"]
+
+
 @pytest.mark.parametrize("published", [False, True])
 def test_a_child_forked_in_the_middle_unmakes_nothing(writers: Writers, *, published: bool) -> None:
     """What stands there is its parent's, before and after it has its name."""
@@ -341,11 +353,12 @@ def test_another_users_partition_is_passed_by(
 def test_a_file_system_without_locks_is_no_reason_to_pass_by(
     writers: Writers, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told at once."""
+    """It is told at once, and not after 256 tries."""
     assert left.exists()
     monkeypatch.setattr(locks, "lock_descriptor", failing(errno.ENOLCK, real=lock_descriptor))
-    with pytest.raises(LocksUnsupported, match="local file system"):
-        take(writers.place())
+    for way in (adopt, take):
+        with pytest.raises(LocksUnsupported, match="local file system"):
+            way(writers.place())
 
 
 def test_at_most_256_partitions_are_tried_from_a_random_start(

@@ -67,6 +67,18 @@ def test_a_sub_directory_has_mode_0770_and_inherits_setgid(tmp_path: Path, umask
         assert mode_of(tmp_path / parent / "sub") == mode
 
 
+def test_no_mode_is_set_through_a_link(tmp_path: Path) -> None:
+    """Somebody may be faster than the one who makes a directory, and put a link in its place."""
+
+    def mkdir(path: str, _mode: int) -> None:
+        os.symlink(tmp_path / "theirs", path)
+
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    with pytest.raises(OSError, match="sub"):
+        make_directory(str(tmp_path / "sub"), files=files_with(mkdir=mkdir))
+    assert mode_of(tmp_path / "theirs") == 0o700
+
+
 @pytest.mark.usefixtures("as_user")
 def test_modes_are_changed_only_where_bits_are_missing(tmp_path: Path) -> None:
     """Under systemd's RestrictSUIDSGID a needless fchmod would be refused."""
@@ -103,6 +115,31 @@ def test_parents_are_never_made(tmp_path: Path) -> None:
     assert not (tmp_path / "mnt").exists()
 
 
+@pytest.mark.usefixtures("as_root")
+def test_a_parent_that_vanishes_meanwhile_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that is unmounted in that moment must not get a directory in its place."""
+
+    def unmounted(name: str) -> SimpleNamespace:
+        (tmp_path / "mnt").rmdir()
+        return SimpleNamespace(gr_name=name, gr_gid=os.getegid())
+
+    (tmp_path / "mnt").mkdir()
+    monkeypatch.setattr(grp, "getgrnam", unmounted)
+    with pytest.raises(SpoolError, match="make it first"):
+        make(Spool(str(tmp_path / "mnt" / "spool")))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("as_user")
+def test_the_entry_of_a_new_spool_is_synced(tmp_path: Path) -> None:
+    """Or a power cut takes all that was spooled with it."""
+    journal = Journal()
+    make(Spool(str(tmp_path / "spool")), files=journal.files)
+    assert journal.entries[-1] == ("fsync", tmp_path.name)
+
+
 @pytest.mark.usefixtures("as_user")
 def test_parents_are_not_made_without_a_home_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -131,7 +168,9 @@ def test_the_parents_of_the_users_own_spool_are_made(
 @pytest.mark.usefixtures("as_root")
 def test_root_gives_the_spool_to_group_kmq(tmp_path: Path, group: int) -> None:
     """A directory of root's own group would lock the apps out."""
-    make(Spool(str(tmp_path / "spool")))
+    journal = Journal()
+    make(Spool(str(tmp_path / "spool")), files=journal.files)
+    assert ("chown", "spool") in journal.entries
     assert (tmp_path / "spool").stat().st_gid == group
     assert mode_of(tmp_path / "spool") == 0o2770
 
@@ -274,6 +313,7 @@ def test_segments_are_in_the_order_of_their_offsets(tmp_path: Path) -> None:
         f"{0:020d}.jsonl",
         "5.jsonl",
         f"{7:020d}.json",
+        f"{8:020d}.jsonl.gz",
         "9" * 20 + ".jsonl",
         "writer.lock",
     ):
@@ -289,6 +329,7 @@ def test_the_size_is_that_of_partitions_and_rejected(tmp_path: Path) -> None:
         (tmp_path / directory / "file").write_bytes(b"x" * 10)
     (tmp_path / name / "link").symlink_to(tmp_path / "foreign" / "file")
     (tmp_path / name / "sub").mkdir()
+    (tmp_path / f"{name[:-1]}0").symlink_to(tmp_path / "foreign")
     (tmp_path / "file").write_bytes(b"x" * 1000)
     assert measure(Spool(str(tmp_path))) == 40
 

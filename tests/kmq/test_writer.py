@@ -21,7 +21,7 @@ from kmq.partition import Rotation, make
 from kmq.slot import Slot, Turn
 from kmq.spool import Spool
 from kmq.writer import for_process
-from tests.support.files import descriptors_in, failing, files_with
+from tests.support.files import Journal, descriptors_in, failing, files_with
 from tests.support.spooled import lines_in, partitions_in, segments_in, torn_in
 from tests.support.wait import wait_until
 
@@ -107,6 +107,7 @@ def test_a_turn_is_one_threads_at_a_time_and_passes_on_what_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         turn.run(lambda: 1 // 0)
     assert turn.run(max, 1, 2) == 2
+    assert turn.run(turn._lock.locked)
 
 
 def test_an_abandoned_turn_wakes_who_waits_for_a_thread_that_does_not_exist() -> None:
@@ -193,13 +194,23 @@ def test_what_is_no_segment_moves_no_writer(writers: Writers, kind: str) -> None
 def test_close_copies_what_lost_its_name(writers: Writers) -> None:
     """The last chance of a process that calls no more."""
     writer = writers.writer()
-    writer.append(b"0\n")
-    segments_in(writers.path)[0].unlink()
-    assert lines_in(writers.path) == []
+    for depth in range(2):
+        writer._process.slot(depth).append(b"%d\n" % depth)
+    for segment in segments_in(writers.path):
+        segment.unlink()
     writer.check_names()
-    assert lines_in(writers.path) == [b"0"]
+    assert sorted(lines_in(writers.path)) == [b"0", b"1"]
     writer.check_names()
-    assert lines_in(writers.path) == [b"0"]
+    assert sorted(lines_in(writers.path)) == [b"0", b"1"]
+
+
+def test_a_child_forgets_the_partitions_of_all_depths(writers: Writers) -> None:
+    """Each descriptor that it kept would hold a lock of its parent's for as long as the child lives."""
+    writer = writers.writer()
+    for depth in range(3):
+        writer._process.slot(depth).append(b"%d\n" % depth)
+    writer._process.forget()
+    assert descriptors_in(writers.path) == 0
 
 
 def test_the_copy_is_synced_and_exempt_from_the_cap(writers: Writers) -> None:
@@ -255,6 +266,26 @@ def test_a_copy_that_fails_is_done_again_into_the_same_partition(writers: Writer
     writer.append(b"1\n")
     assert set(lines_in(writers.path)) == {b"0", b"1"}
     assert lines_in(writers.path).count(b"1") == 1
+
+
+def test_until_all_is_copied_no_call_is_told_that_it_is_kept(writers: Writers) -> None:
+    """What is appended to a removed segment goes with its process."""
+    broken = True
+
+    def fdatasync(_fd: int) -> None:
+        if broken:
+            raise OSError(errno.EIO, "lost")
+
+    writer = writers.writer(writers.place(files=files_with(fdatasync=fdatasync)))
+    writer.append(b"0\n")
+    segments_in(writers.path)[0].unlink()
+    writers.clock.advance(1)
+    for _ in range(2):
+        with pytest.raises(SpoolError, match="cannot sync"):
+            writer.append(b"1\n")
+    broken = False
+    writer.append(b"1\n")
+    assert set(lines_in(writers.path)) == {b"0", b"1"}
 
 
 def test_what_is_removed_again_and_again_is_an_error(
@@ -397,6 +428,19 @@ def test_the_cap_is_asked_at_adoption_and_rotation(writers: Writers) -> None:
     writer.append(b"0\n")
 
 
+@pytest.mark.parametrize("depth", [0, 1])
+def test_what_others_wrote_counts_at_rotation_and_where_a_partition_is_taken(
+    writers: Writers, depth: int
+) -> None:
+    """Not only a mebibyte later."""
+    writer = writers.writer(writers.place(rotation=Rotation(max_bytes=2)), max_bytes=100)
+    writer.append(b"0\n")
+    (writers.path / "rejected").mkdir()
+    (writers.path / "rejected" / "x").write_bytes(b"x" * 100)
+    with pytest.raises(SpoolFull):
+        writer._process.slot(depth).append(b"1\n")  # depth 0 rotates, depth 1 has no partition yet
+
+
 # ---- sync
 
 
@@ -413,6 +457,20 @@ def test_a_durable_append_is_synced_before_it_returns(writers: Writers) -> None:
     writer.append(b"0\n", durably=True)
     writer.append(b"1\n", durably=True)
     assert done[-4:] == ["write", "sync", "write", "sync"]
+
+
+def test_a_durable_append_to_an_adopted_partition_syncs_what_leads_to_it(
+    writers: Writers,
+) -> None:
+    """Whoever made it may have died between its rename and the sync of that."""
+    dead = writers.writer()
+    dead.append(b"0\n")
+    writers.die(dead)
+    journal = Journal()
+    writers.writer(writers.place(files=journal.files)).append(b"1\n", durably=True)
+    [partition] = partitions_in(writers.path)
+    synced = [target for name, target in journal.entries if name == "fsync"]
+    assert synced == [partition.name, writers.path.name]
 
 
 def test_threads_that_wait_at_the_same_time_share_a_sync(writers: Writers) -> None:

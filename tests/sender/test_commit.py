@@ -467,6 +467,18 @@ def test_without_a_reserve_a_full_disk_is_said_once_and_the_reject_waits(
     assert bench.reports.codes() == ["disk-full"]
 
 
+def test_for_a_line_that_is_to_be_kept_no_segment_goes_before_a_checkpoint_covers_it(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """What was done of it may not be durable: the syncs that prove it come with the checkpoint."""
+    bench = bench_at(files=NoRoomForRejects().files)
+    partition = three_segments(bench)
+    bench.send()
+    with pytest.raises(OSError, match="space left"):
+        bench.committer.keep([New("torn", b"x")])
+    assert os.path.exists(os.path.join(partition.path, f"{0:020d}.jsonl"))
+
+
 def test_room_that_is_filled_again_at_once_is_no_room(bench_at: Callable[..., Bench]) -> None:
     """The end of a full disk is said when it stays, with the reserve in its place, and not every other second."""
     disk = NoRoomForRejects()
@@ -509,6 +521,18 @@ def test_a_segment_that_vanishes_before_it_was_read_is_passed_by_the_sync(
     os.unlink(partition.segment())
     bench.committer.commit()
     assert bench.reports.codes() == []
+
+
+def test_a_pipe_that_bears_a_segments_name_does_not_hold_up_the_sync(
+    bench_at: Callable[..., Bench],
+) -> None:
+    """Nobody may ever open its other side."""
+    bench = bench_at()
+    partition = three_segments(bench)
+    os.mkfifo(partition.segment(10**9))
+    bench.reader.read(1, 1)
+    bench.committer.commit()
+    assert bench.reports.codes() == ["no-segment"]
 
 
 def test_an_unbelieved_offset_removes_nothing_after_reading_went_past_it(

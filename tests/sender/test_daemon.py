@@ -236,15 +236,58 @@ def test_a_checkpoint_that_cannot_be_written_is_said_and_sending_goes_on(spool: 
     assert len(run.sink.sent) == 2
 
 
+def test_a_checkpoint_is_not_written_for_each_answer(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs two syncs: about once a second is enough, whatever is delivered meanwhile."""
+    fill(spool, *[f"person {n}" for n in range(400)])
+    run = Run(spool, deliver)
+    commits: list[int] = []
+    commit = run.daemon._committer.commit
+
+    def noted() -> None:
+        commits.append(len(run.sink.sent))
+        commit()
+
+    monkeypatch.setattr(run.daemon._committer, "commit", noted)
+    assert run.run() is End.DRAINED
+    assert 0 < len(commits) < 50  # 400 answers come in 100 turns at least
+
+
 def test_a_flooded_partition_is_paused_and_taken_up_again(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too much beyond a mark stops the reading of that partition, and of that one only, until the mark moves."""
     monkeypatch.setattr("sender.dispatcher.dispatcher.MAX_BEYOND", 10)
-    fill(spool, *[f"person {n}" for n in range(40)])
-    run = Run(spool, deliver)
-    assert run.run() is End.DRAINED
-    assert len(run.sink.sent) == 40
+    partition = fill(spool, *[f"person {n}" for n in range(40)])
+
+    def answer(delivery: Delivery) -> Outcome:
+        if delivery.command.person == "late":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif len(run.sink.sent) == 40:
+            partition.append(encode(Command("late", 1_795_500_000, "Signed Up")))
+        return DELIVERED
+
+    run = Run(spool, answer, drain=False)
+    paused: list[tuple[str, bool]] = []
+    pause = run.daemon._reader.pause
+
+    def noted(name: str, paused_now: bool) -> None:  # noqa: FBT001 - as the reader has it
+        paused.append((name, paused_now))
+        pause(name, paused_now)
+
+    monkeypatch.setattr(run.daemon._reader, "pause", noted)
+    assert run.run() is End.STOPPED
+    assert len(run.sink.sent) == 41
+    assert paused[:2] == [(partition.name, True), (partition.name, False)]
+
+
+def test_a_start_sweeps_what_a_crash_left(spool: Spool) -> None:
+    """Half a removed partition counts towards the cap, and nobody else would ever touch it."""
+    gone = os.path.join(spool.path, ".gone-20261123T204501Z-4f2a91c3")
+    os.mkdir(gone)
+    assert Run(spool, deliver).run() is End.DRAINED
+    assert not os.path.exists(gone)
 
 
 def test_a_held_lock_of_rejected_is_never_waited_for(
@@ -314,12 +357,18 @@ def test_a_sender_whose_spool_or_lock_was_moved_gives_way(spool: Spool, what: st
     def answer(_: Delivery) -> Outcome:
         path = spool.sender_lock if what == "lock" else spool.path
         os.rename(path, path + ".moved")
+        if what == "spool":
+            os.mkdir(spool.path)
+        with open(spool.status, "wb") as file:
+            file.write(b"another's")
         return DELIVERED
 
     run = Run(spool, answer, drain=False)
     assert run.run() is End.LOCK_LOST
     assert "lock-lost" in run.events()
     assert not os.path.exists(spool.checkpoint)
+    with open(spool.status, "rb") as file:
+        assert file.read() == b"another's"
 
 
 def test_a_spool_moved_while_a_signal_ends_the_sender_gets_no_checkpoint(spool: Spool) -> None:

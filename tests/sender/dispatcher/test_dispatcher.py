@@ -205,12 +205,15 @@ def test_when_everything_fails_one_probe_goes_at_a_time(bench: Bench) -> None:
 
 def test_after_an_outage_everything_goes_at_once(bench: Bench) -> None:
     """What waited only because of the outage does not wait out its own delay."""
+    bench.dispatcher.gate._random = lambda: (
+        0.1
+    )  # by chance the first probe goes long before the delays are over
     bench.offer(*(f"person {n}" for n in range(10)))
     bench.turn()
     for delivery in list(bench.sink.taken):
         bench.sink.answer(delivery, answered(503))
     bench.turn()
-    bench.clock.advance(0.5)
+    bench.clock.advance(0.1)
     bench.turn()
     bench.sink.answer(bench.sink.taken[0])
     bench.turn()
@@ -357,6 +360,34 @@ def test_fifty_quick_failures_beside_deliveries_are_not_yet_stuck(bench: Bench) 
         bench.turn()
         bench.clock.advance(30.0)
     assert bench.kept == []
+
+
+def test_few_failures_in_an_hour_are_not_stuck(bench: Bench) -> None:
+    """A slow API may answer one command a minute, and mean nothing by it."""
+    bench.offer("bob")
+    for n in range(49):
+        bench.offer(f"other {n}")
+        bench.turn()
+        for delivery in list(bench.sink.taken):
+            outcome = answered(500) if delivery.command.person == "bob" else DELIVERED
+            bench.sink.answer(delivery, outcome)
+        bench.turn()
+        bench.clock.advance(3_600.0)
+    assert bench.kept == []
+
+
+def test_retry_after_is_a_minimum_for_the_command_itself(bench: Bench) -> None:
+    """Beside deliveries, where nobody else is held up."""
+    bench.offer("bob", "ann")
+    bench.turn()
+    bench.answer("bob", answered(503, retry_after_s=60.0))
+    bench.answer("ann")
+    bench.clock.advance(59.0)
+    bench.turn()
+    assert bench.taken() == []
+    bench.clock.advance(1.0)
+    bench.turn()
+    assert bench.taken() == ["bob"]
 
 
 def test_stop_sends_only_what_lies_below_something_sent_already() -> None:

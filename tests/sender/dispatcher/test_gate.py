@@ -44,6 +44,14 @@ def test_several_failures_in_a_row_close_the_gate_to_one_probe_at_a_time(gate: G
     assert not gate.may_send(99, 0.5, in_flight=1)
 
 
+def test_five_that_fail_close_the_gate_although_others_are_under_way(gate: Gate) -> None:
+    """Those may hang, and be no word for or against the API."""
+    for ticket in range(5):
+        assert gate.state is GateState.OPEN
+        gate.judge(sent(gate, ticket), answered(503), 0.0, in_flight=20)
+    assert gate.state is GateState.RETRYING
+
+
 def test_a_window_that_fails_together_counts_as_one_failure(gate: Gate) -> None:
     """32 failures at once lead to the first delay, not to the cap."""
     window = [sent(gate, ticket) for ticket in range(32)]

@@ -28,6 +28,11 @@ def test_an_offset_that_does_not_fit_sends_the_partition_again(offset: int) -> N
     )
 
 
+def test_beyond_the_end_nothing_is_believed_whatever_is_read_there() -> None:
+    """The file may have grown since it was measured: what stands there is not what the offset was written for."""
+    assert place(SEGMENTS, 351, lambda _segment, _at: True).problem == "offset-does-not-fit"
+
+
 def test_without_an_offset_the_oldest_segment_is_first() -> None:
     """That it starts above 0 is retention's doing, and nothing is wrong."""
     assert place(SEGMENTS, None, lambda _segment, _at: False) == Placement(100, 100, 100)

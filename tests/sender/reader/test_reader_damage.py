@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kmq import locks
 from kmq.spool import Spool, segment_path
 from sender.flow import Event, Line, Position
 from sender.reader import SpoolReader
@@ -65,6 +66,21 @@ def test_the_end_of_a_torn_tail_that_was_rejected_is_believed(
     partition.append(b"three\n")
     assert lines_of(read_all(_reader(spool, 6, clock, reports), clock)) == [b"three"]
     assert reports.events == []
+
+
+def test_the_end_of_an_unfinished_line_is_not_believed_while_it_is_written(
+    spool: Spool, partition: Partition, clock: ManualClock, reports: Reports
+) -> None:
+    """Its writer lives: what it writes behind that would be taken for a line of its own."""
+    partition.append(b"one\ntw")
+    partition.hold()
+    reader = _reader(spool, 6, clock, reports)
+    found = read_all(reader, clock)
+    partition.append(b"o\n")
+    found += read_all(reader, clock)
+    partition.let_go()
+    assert lines_of(found) == [b"one", b"two"]
+    assert reports.codes() == ["offset-does-not-fit"]
 
 
 def test_a_missing_segment_is_passed(
@@ -356,6 +372,24 @@ def test_a_foreign_segment_does_not_end_the_reading_of_one_that_is_written_to(
     assert lines_of(read_all(reader, clock)) == [b"foreign"]
     assert reports.codes() == ["overlap" if start == 2 else "gap"]
     partition.let_go()
+
+
+def test_what_a_writer_appended_before_it_died_is_read_before_a_seam_is_passed(
+    partition: Partition, reader: SpoolReader, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have lived when the end was read, and be dead when its lock is looked at."""
+    real = locks.take
+    last = [b"two\n"]
+
+    def take(path: str) -> int | locks.Denied:
+        while last:
+            partition.append(last.pop())
+        return real(path)
+
+    partition.append(b"one\n")
+    Path(partition.segment(100)).write_bytes(b"three\n")
+    monkeypatch.setattr(locks, "take", take)
+    assert lines_of(read_all(reader, clock, seconds=5)) == [b"one", b"two", b"three"]
 
 
 def test_a_missing_segment_of_a_living_writer_is_passed_after_a_while(

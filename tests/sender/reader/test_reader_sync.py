@@ -87,6 +87,24 @@ def test_the_same_bytes_are_synced_once(
     assert files.synced == ["0", "8", "16", "16"]
 
 
+def test_a_sync_covers_what_stood_there_before_it(
+    reader: SpoolReader, partition: Partition, clock: ManualClock, files: Syncs
+) -> None:
+    """What is appended while the kernel is at it may not be among what it wrote."""
+    plain = files.fdatasync
+
+    def beside_a_writer(fd: int) -> None:
+        plain(fd)
+        partition.append(b"three\n")
+
+    files.fdatasync = beside_a_writer  # type: ignore[assignment] # an instance's own in the place of a static one
+    assert reader.sync({NAME: 24}) == {NAME: 24}
+    files.fdatasync = plain
+    assert len(read_all(reader, clock)) == 3
+    assert reader.sync({NAME: 42}) == {NAME: 42}
+    assert files.synced == ["0", "8", "16", "16"]
+
+
 def test_a_failed_sync_lowers_the_mark_and_is_remembered(
     reader: SpoolReader, reports: Reports, files: Syncs
 ) -> None:
@@ -167,6 +185,17 @@ def test_an_offset_that_was_not_believed_vouches_for_nothing(
     read_all(reader, clock)
     assert reader.sync({NAME: 4}) == {NAME: 4}
     assert files.synced == ["0"]
+
+
+@pytest.mark.usefixtures("partition")
+def test_where_a_sync_fails_an_offset_that_was_not_believed_is_not_written_again(
+    spool: Spool, clock: ManualClock, files: Syncs
+) -> None:
+    """It was never a good mark to fall back to."""
+    reader = SpoolReader(spool, {NAME: 3}, clock=clock, report=Reports(), files=files)
+    read_all(reader, clock)
+    files.failing = {"0"}
+    assert reader.sync({NAME: 4}) == {NAME: 0}
 
 
 def test_one_descriptor_is_kept_from_first_read_to_checkpoint(

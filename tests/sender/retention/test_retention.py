@@ -179,6 +179,15 @@ def test_a_held_partition_keeps_its_newest_segment(
     assert bench.starts(P) == [20]
 
 
+def test_a_lock_that_was_only_tried_is_let_go(bench: Bench) -> None:
+    """A writer may adopt the partition at any later moment."""
+    end = bench.partition(P, [10])
+    assert bench.make(Limits(1e9, 1 << 40)).apply({P: end}) == []
+    lock = take(writer_lock(bench.path(P)))
+    assert isinstance(lock, int)
+    os.close(lock)
+
+
 def test_what_is_not_covered_stays(bench: Bench) -> None:
     """To the byte."""
     end = bench.partition(P, [10, 10, 10])
@@ -579,16 +588,23 @@ def test_no_other_name_is_touched(bench: Bench) -> None:
         os.mkdir(bench.path(name))
     (open(bench.path(f".gone-{P}"), "wb")).close()
     (open(bench.path(f".new-{P}"), "wb")).close()
+    os.mkdir(bench.path("elsewhere"))
+    (open(bench.path("elsewhere/writer.lock"), "wb")).close()
+    os.symlink("elsewhere", bench.path(f".gone-{P[:-1]}0"))
+    names += ["elsewhere", f".gone-{P[:-1]}0"]
     bench.now += 365 * DAY
     bench.retention.sweep()
     bench.retention.apply({}, urgent=True)
     assert bench.listing() == sorted([*names, f".gone-{P}", f".new-{P}"])
+    assert os.listdir(bench.path("elsewhere")) == ["writer.lock"]
 
 
 def test_a_leftover_that_holds_something_foreign_is_kept_and_said_once(bench: Bench) -> None:
     """Only names that are ours are removed from it."""
-    os.makedirs(bench.path(f".gone-{P}/mine"))
+    os.makedirs(bench.path(f".gone-{P}"))
+    (open(bench.path(f".gone-{P}/mine"), "wb")).close()
+    os.mkdir(bench.path(f".gone-{P}/theirs"))
     bench.retention.sweep()
     bench.retention.sweep()
-    assert bench.listing() == [f".gone-{P}"]
+    assert sorted(os.listdir(bench.path(f".gone-{P}"))) == ["mine", "theirs"]
     assert bench.failed() == [f".gone-{P}"]
