@@ -3,7 +3,11 @@
 #   make demo     watch it: a collector, four writers, a sender that is killed half-way, and the count at the end
 #   make test     all tests, in parallel, with coverage
 #   make syscalls what the kernel is asked for, in which order (needs strace)
-#   make torture  processes killed at random for a minute each: SECONDS=600 for longer
+#   make soak     writers, sender and operators killed at random, and judged: KILLS=10000, or MINUTES=60
+#   make power    power cuts after each operation, by enumeration: IMAGES=100000
+#   make model    a whole host in simulated time, whatever happens in whatever order: MINUTES=10
+#   make fuzz     hostile lines, segments, checkpoints, answers: INPUTS=1000000
+#   make mutants  each rule removed once, and the test that must notice (docs/reliability.md)
 #   make lint     ruff: rules and form
 #   make types    mypy, strict
 #   make check    all of these, and the floor of coverage
@@ -14,8 +18,11 @@
 DEV := .venv
 DEMO := .venv-demo
 JOBS ?= 4
-SECONDS ?= 60
 T ?=
+KILLS ?= 1000
+MINUTES ?= $(if $(filter model,$(MAKECMDGOALS)),10,0)
+IMAGES ?= 100000
+INPUTS ?= 1000000
 
 # The first one that is new enough; python3 is tried first, as it is the one most likely to have venv.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -23,7 +30,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 FOUND = $(shell $(or $(PYTHON),python3) --version 2>/dev/null || echo none)
 INSTALL = bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test syscalls torture lint types check coverage clean
+.PHONY: demo test syscalls soak power model fuzz mutants lint types check coverage clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/installed
@@ -39,8 +46,21 @@ test: $(DEV)/installed
 syscalls: $(DEV)/installed
 	$(DEV)/bin/python -m pytest -n $(JOBS) -m strace
 
-torture: $(DEV)/installed
-	KMQ_TORTURE_S=$(SECONDS) $(DEV)/bin/python -m pytest -n 2 -rP tests/crash/test_chaos.py tests/crash/test_torture_writers.py
+# What takes minutes, or as long as asked. A bounded run of each is part of make test.
+soak: $(DEV)/installed
+	$(DEV)/bin/python -m tests.soak --kills $(KILLS) --minutes $(MINUTES)
+
+power: $(DEV)/installed
+	$(DEV)/bin/python -m tests.reliability.power_cuts --images $(IMAGES) --jobs $(JOBS)
+
+model: $(DEV)/installed
+	$(DEV)/bin/python -m tests.reliability.model --examples 20 --steps 100 --minutes $(MINUTES)
+
+fuzz: $(DEV)/installed
+	$(DEV)/bin/python -m tests.fuzz --inputs $(INPUTS) --jobs $(JOBS)
+
+mutants: $(DEV)/installed
+	$(DEV)/bin/python -m tests.mutants --jobs 2
 
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check .

@@ -99,9 +99,9 @@ EVENTS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         "segment-sync-failed": Kind(
             Level.ERROR,
-            "A segment could not be synced; no checkpoint goes past its last good sync.",
+            "A segment could not be synced; no checkpoint ends within it any more.",
         ),
-        "room-again": Kind(Level.INFO, "There is room on the disk again."),
+        "room-again": Kind(Level.INFO, "There is room on the disk again, and stayed for a while."),
         "lock-lost": Kind(
             Level.ERROR,
             "The spool or its sender.lock was moved or removed; the sender ends at once.",

@@ -175,7 +175,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_healthy_is_called_damage
         sender, senders = SenderProcess(spool.path, collector.url), 1
         wait_until(notebook.has_some, what="some commands are rejected")
         for turn in range(TURNS):
-            time.sleep(PACE_S)  # the pace of the torture, not a wait for something
+            time.sleep(PACE_S)  # the pace of the heap, not a wait for something
             notebook.look()
             operators.look()
             if turn % 8 == 0:

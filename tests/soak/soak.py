@@ -38,7 +38,7 @@ BOOKS_EVERY_S: Final = 0.5
 MANY_OWED: Final = 5_000  # beyond this no storm begins
 END_S: Final = 300.0
 
-# What a writer does. Each was a torture of its own once.
+# What a writer does, one way each.
 WAYS: Final = (
     ("small",),
     ("sync", "small"),

@@ -20,5 +20,5 @@ def kmq_sender(*arguments: str) -> None:
 
 def hurried_sender(commit_every_s: str, *arguments: str) -> None:
     """Run `kmq-sender` with a checkpoint every so many seconds: only what is covered can be removed."""
-    sender.daemon._COMMIT_EVERY_S = float(commit_every_s)  # type: ignore[misc]  # Final for all but a torture
+    sender.daemon._COMMIT_EVERY_S = float(commit_every_s)  # type: ignore[misc]  # Final for all but a soak
     cli.main(arguments)

@@ -72,7 +72,7 @@ def unmeasured() -> dict[str, str]:
     """Return the environment of a process whose coverage is not taken.
 
     coverage holds a lock of its own while it decides whether to trace a function; a signal handler that runs in
-    that moment, or a child forked in it, waits for that lock for ever. A torture meets the moment sooner or later.
+    that moment, or a child forked in it, waits for that lock for ever. A soak meets the moment sooner or later.
     """
     return {name: value for name, value in environ().items() if not name.startswith("COVERAGE_")}
 
