@@ -51,10 +51,10 @@ soak: $(DEV)/installed
 	$(DEV)/bin/python -m tests.soak --kills $(KILLS) --minutes $(MINUTES)
 
 power: $(DEV)/installed
-	$(DEV)/bin/python -m tests.reliability.power_cuts --images $(IMAGES) --jobs $(JOBS)
+	$(DEV)/bin/python -m tests.powercut --images $(IMAGES) --jobs $(JOBS)
 
 model: $(DEV)/installed
-	$(DEV)/bin/python -m tests.reliability.model --examples 20 --steps 100 --minutes $(MINUTES)
+	$(DEV)/bin/python -m tests.model --examples 20 --steps 100 --minutes $(MINUTES)
 
 fuzz: $(DEV)/installed
 	$(DEV)/bin/python -m tests.fuzz --inputs $(INPUTS) --jobs $(JOBS)

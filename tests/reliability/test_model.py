@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.reliability.machine import Host
+from tests.model.machine import Host
 
 if TYPE_CHECKING:
     from pathlib import Path

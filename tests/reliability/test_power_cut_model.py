@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kmq.durable import Files
-from tests.support.powercut.disk import Disk, Tree
-from tests.support.powercut.images import BLOCK, Images
-from tests.support.powercut.recorder import Process, Recorder
-from tests.support.powercut.sites import ELSEWHERE
-from tests.support.powercut.stream import (
+from tests.powercut.disk import Disk, Tree
+from tests.powercut.images import BLOCK, Images
+from tests.powercut.recorder import Process, Recorder
+from tests.powercut.sites import ELSEWHERE
+from tests.powercut.stream import (
     Linked,
     Made,
     Removed,
@@ -25,7 +25,7 @@ from tests.support.powercut.stream import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.powercut.stream import Change
+    from tests.powercut.stream import Change
 
 TOP = 0
 

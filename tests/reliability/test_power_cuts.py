@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.powercut.faults import SHOWN_BY
-from tests.support.powercut.scenarios import SCENARIOS
-from tests.support.powercut.sites import all_sites
+from tests.powercut.faults import SHOWN_BY
+from tests.powercut.scenarios import SCENARIOS
+from tests.powercut.sites import all_sites
 from tests.support.reaper import ROOT, Reaper
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def power_cuts(work: Path, *arguments: str, code: Path = ROOT) -> tuple[int, str
     """Run the program on `code`; return its exit code and what it said."""
     env = {"PYTHONPATH": f"{code}:{ROOT}", "TMPDIR": str(work)}
     with Reaper() as reaper:
-        process = reaper.python("-P", "-m", "tests.reliability.power_cuts", *arguments, env=env)
+        process = reaper.python("-P", "-m", "tests.powercut", *arguments, env=env)
         said = process.communicate()[0].decode()
         return process.returncode, said
 

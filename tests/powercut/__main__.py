@@ -1,8 +1,8 @@
 """Power cuts at every moment of every scenario, each image recovered and judged.
 
-    python -m tests.reliability.power_cuts [--images N] [--seed S] [--jobs J] [--scenario NAME ...]
-    python -m tests.reliability.power_cuts --syncs      leave out each sync of the code once, and find the fault
-    python -m tests.reliability.power_cuts --orders     do what the code orders in the wrong order, and find the fault
+    python -m tests.powercut [--images N] [--seed S] [--jobs J] [--scenario NAME ...]
+    python -m tests.powercut --syncs      leave out each sync of the code once, and find the fault
+    python -m tests.powercut --orders     do what the code orders in the wrong order, and find the fault
 
 N says about how many images: it decides how many random mixtures there are of each moment. They lie in TMPDIR for a
 moment each; a file system in memory is the fastest. Exit code 0: no violation in the first form, a violation for each
@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.support.powercut.faults import ORDERS, SHOWN_BY, nodes_of, without
-from tests.support.powercut.harness import Recording, Result, Violation, run
-from tests.support.powercut.scenarios import SCENARIOS
+from tests.powercut.faults import ORDERS, SHOWN_BY, nodes_of, without
+from tests.powercut.harness import Recording, Result, Violation, run
+from tests.powercut.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

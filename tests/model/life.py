@@ -9,15 +9,15 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from tests.reliability.api import MOODS
-from tests.reliability.operation import DAMAGES, Operator
-from tests.reliability.world import CAP
+from tests.model.api import MOODS
+from tests.model.operation import DAMAGES, Operator
+from tests.model.world import CAP
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from tests.reliability.world import World
+    from tests.model.world import World
 
 __all__ = ["FAULTS", "Life"]
 

@@ -1,6 +1,6 @@
 """The long run of the model: as many runs of a simulated host as asked for, each of as many steps.
 
-    python -m tests.reliability.model --examples N --steps M [--seed S] [--minutes T]
+    python -m tests.model --examples N --steps M [--seed S] [--minutes T]
 
 With --minutes it goes on, N examples at a time, each time from another seed, until the time is over. It says what it
 came to. A violation ends it with the steps that lead there, and exit code 1.
@@ -19,7 +19,7 @@ import hypothesis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.reliability.machine import Host, ran
+from tests.model.machine import Host, ran
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _asked() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.reliability.model")
+    parser = argparse.ArgumentParser(prog="python -m tests.model")
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int)

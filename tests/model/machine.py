@@ -15,11 +15,11 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.reliability.api import MOODS
-from tests.reliability.judge import Judge
-from tests.reliability.life import FAULTS, Life
-from tests.reliability.operation import DAMAGES, Operator
-from tests.reliability.world import CAP, World
+from tests.model.api import MOODS
+from tests.model.judge import Judge
+from tests.model.life import FAULTS, Life
+from tests.model.operation import DAMAGES, Operator
+from tests.model.world import CAP, World
 
 __all__ = ["Host", "ran"]
 

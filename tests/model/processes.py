@@ -19,12 +19,12 @@ from sender.holding import hold
 from sender.logs import Log
 from sender.plan import Plan
 from sender.retention import limits
-from tests.reliability.api import Client
+from tests.model.api import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.reliability.world import World
+    from tests.model.world import World
 
 __all__ = ["CAP", "NAME_CHECK_S", "Hand", "Sender"]
 

@@ -19,9 +19,9 @@ from kmq.errors import SpoolError
 from kmq.spool import Spool
 from sender.flow import Verdict
 from sender.plan import End
-from tests.reliability.api import BAD, Api
-from tests.reliability.disk import Disk, Killed
-from tests.reliability.processes import CAP, Hand, Sender
+from tests.model.api import BAD, Api
+from tests.model.disk import Disk, Killed
+from tests.model.processes import CAP, Hand, Sender
 from tests.support.clock import MovableClock
 from tests.support.oracle import Oracle, left_in, offsets_in, person_of
 

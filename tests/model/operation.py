@@ -22,16 +22,16 @@ from sender.rejected.resend import Resend
 from sender.replay import Replay, ReplaySource
 from sender.replay.filters import EVERYTHING
 from sender.replay.source import spool_pieces
-from tests.reliability.api import Client
-from tests.reliability.disk import Killed
-from tests.reliability.world import end_of
+from tests.model.api import Client
+from tests.model.disk import Killed
+from tests.model.world import end_of
 from tests.support.oracle import offsets_in, person_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kmq.durable import Files
-    from tests.reliability.world import World
+    from tests.model.world import World
 
 __all__ = ["DAMAGES", "Operator"]
 

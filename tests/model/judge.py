@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from sender import status
 from sender.flow import Verdict
 from sender.rejected import RejectedStore
-from tests.reliability.processes import NAME_CHECK_S
+from tests.model.processes import NAME_CHECK_S
 from tests.support.files import descriptors_in
 from tests.support.oracle import entries_in, lag, offsets_in, person_of
 
 if TYPE_CHECKING:
-    from tests.reliability.world import World
+    from tests.model.world import World
 
 __all__ = ["Judge"]
 
