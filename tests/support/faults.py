@@ -23,7 +23,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from kmq.durable import Files
-from sender.reader import SpoolReader
+from sender.daemon import Daemon
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def install(order: str, marks: str) -> None:
     disk = _Disk(order, marks)
     for name in _SEAM:
         setattr(Files, name, staticmethod(disk.wrapped(name, getattr(Files, name))))
-    defaults: dict[str, Any] = SpoolReader.__init__.__kwdefaults__ or {}
+    defaults: dict[str, Any] = Daemon.__init__.__kwdefaults__ or {}
     defaults["pread"] = disk.wrapped("read", os.pread)
     # What only looks does not go through the seam.
     os.open = disk.wrapped("look", os.open)
