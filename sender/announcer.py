@@ -159,7 +159,8 @@ class Announcer:
         self._keys_said, self._keys_said_at = refused, now
 
     def _trouble(self, outage: Outage, event: str, error: OSError | None, now: float) -> None:
-        if error is None:
-            outage.recovered(now)
-        elif outage.failed(now):
-            self._log.report(event, "{detail}", detail=error)
+        if error is not None:
+            if outage.failed(now):
+                self._log.report(event, "{detail}", detail=error)
+        elif (lasted_s := outage.recovered(now)) is not None:
+            self._log.info("works-again", "works again: {detail}", detail=event, lasted_s=lasted_s)

@@ -102,6 +102,9 @@ EVENTS: Final[Mapping[str, Kind]] = MappingProxyType(
             "A segment could not be synced; no checkpoint ends within it any more.",
         ),
         "room-again": Kind(Level.INFO, "There is room on the disk again, and stayed for a while."),
+        "works-again": Kind(
+            Level.INFO, "What had failed works again; which, and for how long it did not."
+        ),
         "lock-lost": Kind(
             Level.ERROR,
             "The spool or its sender.lock was moved or removed; the sender ends at once.",

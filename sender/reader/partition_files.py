@@ -79,9 +79,11 @@ class Troubles:
             self.fact(code, offset, os.strerror(error.errno or errno.EIO))
 
     def over(self, code: str) -> None:
-        """Take note that it is possible again."""
-        self._now.discard(code)
+        """Take note that it is possible again; that is reported where the trouble was."""
         self._short.discard(code)
+        if code in self._now:
+            self._now.remove(code)
+            self.fact("works-again", None, code)
 
     def fact(self, code: str, offset: int | None, detail: str = "") -> None:
         """Report what is so for good."""

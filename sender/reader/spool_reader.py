@@ -54,8 +54,8 @@ class SpoolReader:
 
     `report` gets facts that are worth a log line and a count. Their codes: `gap`, `overlap`, `segment-gone`,
     `segment-replaced`, `no-segment` (a link, a directory or the like bears a segment's name), `offset-does-not-fit`,
-    `spool-unreadable`, `open-failed`, `read-failed`, `lock-failed`, `segment-sync-failed`. `max_open` says how many
-    segments may be open at a time.
+    `spool-unreadable`, `open-failed`, `read-failed`, `lock-failed`, and `works-again`, which ends these;
+    `segment-sync-failed`. `max_open` says how many segments may be open at a time.
 
     >>> reader = SpoolReader(spool, checkpoint.load(spool).offsets, report=log)  # doctest: +SKIP
     >>> [line.raw for line in reader.read(100, 1_000_000)]  # doctest: +SKIP
@@ -264,6 +264,8 @@ class SpoolReader:
             self._cannot_list(error)
             return
         if anew:
+            if self._listing_fails:
+                self._report(Event("works-again", detail="spool-unreadable"))
             self._listing_fails = False
             self._take_note(self._listing.entries)
 

@@ -38,7 +38,9 @@ class Attempts:
     ) -> None:
         """Take note of how an attempt ended."""
         if error is None:
-            self._failing.discard(what)
+            if what in self._failing:
+                self._failing.remove(what)
+                self._report(Event("works-again", *where, detail=self._code))
         elif not isinstance(error, FileNotFoundError) and what not in self._failing:
             self._failing.add(what)
             reason = getattr(error, "strerror", None) or error

@@ -174,13 +174,17 @@ def test_a_lock_that_another_program_holds_is_said_only_if_it_stays_so(bench: Be
     assert len([line for line in bench.lines() if "holds it" in line]) == 1
 
 
-def test_a_checkpoint_that_fails_is_said_once_and_again_after_a_success(bench: Bench) -> None:
-    """Each trouble has its own beginning."""
+def test_a_checkpoint_that_fails_is_said_once_and_so_is_that_it_works_again(bench: Bench) -> None:
+    """Each trouble has its own beginning, and an end."""
     error = OSError(5, "Input/output error")
-    for moment in (error, error, None, error):
+    for moment in (error, error, None, None, error):
         bench.announcer.checkpoint(moment, bench.clock.monotonic())
         bench.clock.advance(1.0)
-    assert len(bench.lines()) == 2
+    assert bench.lines() == [
+        "ERROR [Errno 5] Input/output error",
+        "INFO works again: checkpoint-failed: lasted=2s",
+        "ERROR [Errno 5] Input/output error",
+    ]
 
 
 def test_a_fact_from_below_is_said_with_its_place(bench: Bench) -> None:

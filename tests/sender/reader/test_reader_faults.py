@@ -65,7 +65,9 @@ def test_every_read_may_fail_once(tmp_path: Path) -> None:
         reader.close()
         assert heads(given, expected) == expected, f"read number {failing} failed"
         assert len(given) == len(expected)
-        assert reports.codes() == ["read-failed"] * (failing <= reads.count)
+        assert reports.codes()[:1] == ["read-failed"] * (failing <= reads.count)
+        # Where it was the last look of this run, there is no next one that could say so.
+        assert reports.codes()[1:] in ([], ["works-again"])
         if failing > reads.count:
             break
     assert failing > 15

@@ -27,6 +27,7 @@ def test_a_failure_is_reported_once_until_it_is_over() -> None:
                 raise error
     assert events == [
         Event("removal-failed", P, 7, "cannot remove /spool/x: bad disk"),
+        Event("works-again", P, 7, "removal-failed"),
         Event("removal-failed", P, 7, "cannot remove /spool/x: odd"),
     ]
 
