@@ -287,8 +287,11 @@ def at_text(at: float) -> str:
 
 
 def parse(line: bytes) -> Rejection | Gone:
-    """Return what a line says; raise ValueError where it is torn or strange."""
-    fields = _object(line)
+    """Return what a line says; raise ValueError where it is torn or strange.
+
+    After a failed sync of what stood before it, a power cut can leave zeros there, the newline before it included.
+    """
+    fields = _object(line.rpartition(b"\0")[2])
     if "gone" in fields:
         return Gone(_id(fields["gone"]), _how(fields.get("how")))
     return Rejection(

@@ -198,7 +198,7 @@ def _on_the_list(path: Path) -> Iterator[dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = {}
     for line in path.read_bytes().split(b"\n")[:-1]:
         with contextlib.suppress(ValueError, KeyError):  # torn: no program counts it
-            entry = json.loads(line)
+            entry = json.loads(line.rpartition(b"\0")[2])
             if "gone" in entry:
                 entries.pop(entry["gone"], None)
             else:

@@ -119,6 +119,13 @@ def test_torn_and_strange_lines_are_counted_and_take_no_neighbour_along(rejected
     assert (ids(kept), kept.unreadable) == ([f"{DAY}:1", f"{DAY}:2"], len(strange))
 
 
+def test_a_line_behind_zeros_is_on_the_list(rejected: Path) -> None:
+    """A power cut after a failed sync leaves zeros in the place of what stood before, its newline included."""
+    append(rejected / NAME, line(1) + bytes(500) + line(2))
+    kept = Kept(str(rejected))
+    assert (ids(kept), kept.unreadable) == ([f"{DAY}:1", f"{DAY}:2"], 0)
+
+
 def test_a_line_that_is_too_long_is_passed_over_in_bounded_pieces(rejected: Path) -> None:
     """Its neighbours are whole, and it is not read into memory at once."""
     append(rejected / NAME, line(1) + b"x" * (3 * MAX_FORM) + b"\n" + line(2))
