@@ -166,9 +166,16 @@ class Slot:
         except SpoolFull:
             # Only sealed segments make room: a spool full of what is delivered would else stay full.
             if os.getpid() == self._pid:
-                with contextlib.suppress(SpoolError, NameLost):  # the next call meets it again
-                    partition.seal()
+                with contextlib.suppress(SpoolError):  # the next call meets it again
+                    self._seal(partition)
             raise
+
+    def _seal(self, partition: Partition) -> None:
+        try:
+            partition.seal()
+        except NameLost:
+            # Nobody looks again while calls are refused. The copy is exempt from the cap.
+            self._copy(partition)
 
     def _kept(self, partition: Partition) -> Partition:
         self._taken.append(partition)

@@ -84,15 +84,40 @@ class GateAnnouncer:
             self._log.warning("api-retrying", f"{what}, retrying", **fields)
 
 
+class TroubleAnnouncer:
+    """Says on `log` that something fails: at its start, now and then, and when it has worked for a while."""
+
+    def __init__(self, log: Log, event: str) -> None:
+        self._log = log
+        self._event = event
+        self._outage = Outage()
+        self._works_since: float | None = None
+
+    def look(self, error: OSError | None, now: float) -> None:
+        """Take note of how the last try went; one that flaps is one trouble."""
+        if error is not None:
+            self._works_since = None
+            if self._outage.failed(now):
+                self._log.report(self._event, "{detail}", detail=error)
+            return
+        if self._works_since is None:
+            self._works_since = now
+        if now - self._works_since >= _STEADY_S:
+            lasted_s = self._outage.recovered(self._works_since)
+            if lasted_s is not None:
+                message = "works again: {detail}"
+                self._log.info("works-again", message, detail=self._event, lasted_s=lasted_s)
+
+
 class Announcer:
     """Says on `log` what is new."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._gate = GateAnnouncer(log)
-        self._keeping = Outage()
+        self._keeping = TroubleAnnouncer(log, "rejected-failed")
         self._locked_since: float | None = None
-        self._checkpoint = Outage()
+        self._checkpoint = TroubleAnnouncer(log, "checkpoint-failed")
         self._rejected_said: Counter[str] = Counter()
         self._rejected_due: float | None = None
         self._rejected_said_at = float("-inf")
@@ -120,7 +145,7 @@ class Announcer:
 
     def checkpoint(self, error: OSError | None, now: float) -> None:
         """Say that a checkpoint failed, or that it succeeds again."""
-        self._trouble(self._checkpoint, "checkpoint-failed", error, now)
+        self._checkpoint.look(error, now)
 
     def _look_at_rejected(self, dispatcher: Dispatcher, now: float) -> None:
         new = dispatcher.figures.rejected - self._rejected_said
@@ -146,7 +171,7 @@ class Announcer:
         elif self._locked_since is None:
             self._locked_since = now
         if self._locked_since is None or now - self._locked_since >= _LOCKED_S:
-            self._trouble(self._keeping, "rejected-failed", error, now)
+            self._keeping.look(error, now)
 
     def _look_at_keys(self, refused: int, now: float) -> None:
         if refused == self._keys_said or now - self._keys_said_at < _KEY_EVERY_S:
@@ -157,10 +182,3 @@ class Announcer:
             answers=refused - self._keys_said,
         )
         self._keys_said, self._keys_said_at = refused, now
-
-    def _trouble(self, outage: Outage, event: str, error: OSError | None, now: float) -> None:
-        if error is not None:
-            if outage.failed(now):
-                self._log.report(event, "{detail}", detail=error)
-        elif (lasted_s := outage.recovered(now)) is not None:
-            self._log.info("works-again", "works again: {detail}", detail=event, lasted_s=lasted_s)

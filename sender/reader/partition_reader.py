@@ -248,7 +248,11 @@ class PartitionReader:
             return []
         # Whatever can fail comes first: a line that was given up and not returned would be skipped.
         upto = current.at + current.unfinished
-        goes_on = self._replaced and upto <= following.end() and following.ends_a_line(upto)
+        goes_on = (
+            self._replaced
+            and following.start < upto <= following.end()
+            and following.ends_a_line(upto)
+        )
         lines = self._given(current.give_up())
         if goes_on:
             following.seek(upto, durable=False)
@@ -297,6 +301,7 @@ class PartitionReader:
         except OSError as error:
             self._troubles.met("lock-failed", error, end)
             return []
+        self._troubles.over("lock-failed")
         if lock is locks.Denied.HELD:
             return []
         try:
@@ -341,4 +346,7 @@ class PartitionReader:
         named = self._files.named(current.start)
         if named is not None and not self._replaced and not current.is_at(named):
             self._replaced = True
+            if self._next is not None:  # what bears the name now comes first
+                self._next.close()
+                self._next = None
             self._troubles.fact("segment-replaced", current.start, "another file bears its name")

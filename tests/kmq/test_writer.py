@@ -409,6 +409,20 @@ def test_a_writer_that_is_refused_seals_its_segment(writers: Writers) -> None:
     assert lines_in(writers.path) == [b"y" * 20]
 
 
+def test_a_writer_that_is_refused_copies_what_lost_its_name(writers: Writers) -> None:
+    """It looks whether it has a name before it seals, and nobody looks again while the spool stays full."""
+    writer = writers.writer(max_bytes=100)
+    writer.append(b"x" * 60 + b"\n")
+    (writers.path / "rejected").mkdir()
+    (writers.path / "rejected" / "x").write_bytes(b"x" * 100)
+    segments_in(writers.path)[0].unlink()
+    writers.clock.advance(2.0)
+    for _ in range(3):
+        with pytest.raises(SpoolFull):
+            writer.append(b"y" * 60 + b"\n")
+    assert lines_in(writers.path) == [b"x" * 60]
+
+
 def test_a_small_cap_has_small_segments() -> None:
     """What is delivered and still being written to must not fill it; a large cap changes nothing."""
     assert Rotation.within(4 << 30) == Rotation()

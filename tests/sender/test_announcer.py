@@ -175,14 +175,14 @@ def test_a_lock_that_another_program_holds_is_said_only_if_it_stays_so(bench: Be
 
 
 def test_a_checkpoint_that_fails_is_said_once_and_so_is_that_it_works_again(bench: Bench) -> None:
-    """Each trouble has its own beginning, and an end."""
+    """Each trouble has its own beginning, and an end: when it has been over for a while."""
     error = OSError(5, "Input/output error")
-    for moment in (error, error, None, None, error):
+    for moment in (error, None, error, *[None] * 12, error):
         bench.announcer.checkpoint(moment, bench.clock.monotonic())
         bench.clock.advance(1.0)
     assert bench.lines() == [
         "ERROR [Errno 5] Input/output error",
-        "INFO works again: checkpoint-failed: lasted=2s",
+        "INFO works again: checkpoint-failed: lasted=3s",
         "ERROR [Errno 5] Input/output error",
     ]
 

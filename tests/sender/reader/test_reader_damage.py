@@ -268,6 +268,34 @@ def test_a_file_that_was_put_in_a_segments_place_is_read(
     assert reports.codes() == ["segment-replaced"]
 
 
+def test_a_file_put_in_the_place_of_a_segment_whose_successor_is_known_is_read(
+    partition: Partition, reader: SpoolReader, clock: ManualClock, reports: Reports
+) -> None:
+    """What bears the name now comes before the next one, at the place that was reached."""
+    partition.append(b"one\ntwo\n")
+    first = partition.segment()
+    partition.rotate()
+    partition.append(b"three\n")
+    assert lines_of(reader.read(1, 1000)) == [b"one"]
+    copy = Path(partition.path, "copy")
+    copy.write_bytes(b"one\ntwo\nnew\n")
+    copy.rename(first)
+    assert lines_of(read_all(reader, clock, seconds=12)) == [b"two", b"new", b"three"]
+    assert reports.codes() == ["segment-replaced", "overlap"]
+
+
+def test_a_file_put_in_the_place_of_an_empty_segment_is_read(
+    partition: Partition, reader: SpoolReader, clock: ManualClock, reports: Reports
+) -> None:
+    """Nothing was reached there, and it is read from its start."""
+    assert read_all(reader, clock) == []
+    copy = Path(partition.path, "copy")
+    copy.write_bytes(b"one\n")
+    copy.rename(partition.segment())
+    assert lines_of(read_all(reader, clock, seconds=12)) == [b"one"]
+    assert reports.codes() == ["segment-replaced"]
+
+
 def test_a_segment_that_was_cut_is_read_again(
     partition: Partition, reader: SpoolReader, clock: ManualClock, reports: Reports
 ) -> None:
