@@ -13,13 +13,14 @@ import faulthandler
 import mmap
 import os
 import random
-import resource
 import struct
 import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
+
+from tests.support.memory import peak
 
 from .answers import Answers, Wire
 from .checkpoints import Checkpoints
@@ -147,7 +148,7 @@ class _Trial:
 
 
 def _check_memory() -> None:
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    used = peak()
     if used > MOST_RSS:
         raise MemoryError(f"it takes {used:,} bytes, and none should need {MOST_RSS:,}")
 

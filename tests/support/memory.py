@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Peak"]
+__all__ = ["Peak", "peak"]
 
 
 class Peak:
@@ -32,6 +32,14 @@ class Peak:
 
     def __exit__(self, *_: object) -> None:
         self.grown = _status("VmHWM") - self._before
+
+
+def peak() -> int:
+    """Return how many bytes this process has taken at most.
+
+    Not `ru_maxrss`: that is what the process had taken that started this one, where it was more.
+    """
+    return _status("VmHWM")
 
 
 def _status(name: str) -> int:
