@@ -15,7 +15,7 @@ from tests.support.system import unmeasured
 if TYPE_CHECKING:
     from pathlib import Path
 
-INPUTS = 20_000
+INPUTS = 10_000
 SEED = 20261124
 
 # A worker with a fault planted at its fourth input.
