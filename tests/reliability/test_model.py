@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARTS = 4
-EXAMPLES = 20
+EXAMPLES = 12
 STEPS = 40
 
 
