@@ -36,8 +36,7 @@ class GateAnnouncer:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._outage = Outage()
-        self._open_since: float | None = None
+        self._outage = Outage(calm_s=_STEADY_S)
         self._said: tuple[GateState, str] | None = None
 
     def look(self, gate: Gate, waiting: int, now: float) -> None:
@@ -45,7 +44,6 @@ class GateAnnouncer:
         if gate.state is GateState.OPEN or gate.cause is None:
             self._look_at_open(now)
             return
-        self._open_since = None
         worth_a_line = self._outage.failed(now)
         what = gate.state, gate.cause.code
         if worth_a_line or (gate.state is GateState.BLOCKED and what != self._said):
@@ -53,14 +51,10 @@ class GateAnnouncer:
             self._say_trouble(gate.cause, waiting, max(0.0, gate.next_try_at() - now))
 
     def _look_at_open(self, now: float) -> None:
-        # An API that flaps is one outage: it is over when it has been for a while.
-        if self._open_since is None:
-            self._open_since = now
-        if now - self._open_since >= _STEADY_S:
-            lasted_s = self._outage.recovered(self._open_since)
+        lasted_s = self._outage.recovered(now)
+        if lasted_s is not None:
             self._said = None
-            if lasted_s is not None:
-                self._log.info("api-recovered", "api takes commands again", lasted_s=lasted_s)
+            self._log.info("api-recovered", "api takes commands again", lasted_s=lasted_s)
 
     def _say_trouble(self, cause: Outcome, waiting: int, retry_in_s: float) -> None:
         what = (
@@ -90,23 +84,16 @@ class TroubleAnnouncer:
     def __init__(self, log: Log, event: str) -> None:
         self._log = log
         self._event = event
-        self._outage = Outage()
-        self._works_since: float | None = None
+        self._outage = Outage(calm_s=_STEADY_S)
 
     def look(self, error: OSError | None, now: float) -> None:
-        """Take note of how the last try went; one that flaps is one trouble."""
+        """Take note of how the last try went."""
         if error is not None:
-            self._works_since = None
             if self._outage.failed(now):
                 self._log.report(self._event, "{detail}", detail=error)
-            return
-        if self._works_since is None:
-            self._works_since = now
-        if now - self._works_since >= _STEADY_S:
-            lasted_s = self._outage.recovered(self._works_since)
-            if lasted_s is not None:
-                message = "works again: {detail}"
-                self._log.info("works-again", message, detail=self._event, lasted_s=lasted_s)
+        elif (lasted_s := self._outage.recovered(now)) is not None:
+            message = "works again: {detail}"
+            self._log.info("works-again", message, detail=self._event, lasted_s=lasted_s)
 
 
 class Announcer:

@@ -320,13 +320,16 @@ class Outage:
     """
 
     every_s: float = 300.0
+    calm_s: float = 0.0
     since: float | None = None
     failures: int = 0
     _said: float = 0.0
+    _works_since: float | None = None
 
     def failed(self, now: float) -> bool:
         """Count a failure; say whether it is worth a line."""
         self.failures += 1
+        self._works_since = None
         if self.since is None:
             self.since = self._said = now
             return True
@@ -336,9 +339,16 @@ class Outage:
         return True
 
     def recovered(self, now: float) -> float | None:
-        """End the outage; return how many seconds it lasted, or None if there was none: no line then."""
+        """Count a success; return how many seconds the outage lasted, or None if there was none, or it is not over yet.
+
+        It is over when nothing has failed for `calm_s` seconds: one that flaps is one outage.
+        """
         if self.since is None:
             return None
-        lasted = now - self.since
+        if self._works_since is None:
+            self._works_since = now
+        if now - self._works_since < self.calm_s:
+            return None
+        lasted = self._works_since - self.since
         self.since, self.failures = None, 0
         return lasted
