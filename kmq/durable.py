@@ -17,6 +17,7 @@ import stat
 
 __all__ = [
     "FILES",
+    "NO_REGULAR_FILE",
     "Files",
     "bears_name",
     "create",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 _FILE_MODE = 0o660
+NO_REGULAR_FILE = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+"""What `open_regular` fails with where a link, a pipe, a socket, a directory or a device bears the name."""
+
 _NAME_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 # Where kmq only explains why it cannot work (Windows, macOS), importing it must still succeed.
@@ -99,7 +103,7 @@ def create(path: str, flags: int, *, files: Files = FILES) -> int:
 def open_regular(path: str, flags: int) -> int:
     """Open `path` only if it exists and is a regular file: no link is followed, no pipe waits.
 
-    Raises OSError, with EINVAL where something else bears the name (ELOOP for a link).
+    Raises OSError, with one of `NO_REGULAR_FILE` where something else bears the name.
     """
     fd = os.open(path, flags | _SAFE | os.O_NONBLOCK)
     if stat.S_ISREG(os.fstat(fd).st_mode):

@@ -19,7 +19,16 @@ from typing import Final
 
 from filelock import lock_descriptor
 
-from .durable import FILES, Files, bears_name, create, open_own, open_regular, write_all
+from .durable import (
+    FILES,
+    NO_REGULAR_FILE,
+    Files,
+    bears_name,
+    create,
+    open_own,
+    open_regular,
+    write_all,
+)
 from .errors import spool_error
 
 __all__ = ["Denied", "boot_id", "create_held", "make", "take"]
@@ -27,10 +36,8 @@ __all__ = ["Denied", "boot_id", "create_held", "make", "take"]
 _BOOT_ID_PATH: Final = "/proc/sys/kernel/random/boot_id"
 _BOOT_ID_CHARACTERS: Final = 36
 
-# A link where the lock should be (ELOOP), a pipe, a directory or a device (EINVAL, ENXIO, EISDIR): nobody's lock.
-_NO_LOCK_FILE = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EISDIR}
-)
+# Whatever else bears the name is nobody's lock.
+_NO_LOCK_FILE = NO_REGULAR_FILE | {errno.ENOENT, errno.ENOTDIR}
 
 
 class Denied(enum.Enum):

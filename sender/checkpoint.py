@@ -10,14 +10,13 @@ commands, offsets not taken only send some twice.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeGuard
 
-from kmq.durable import FILES, Files, open_regular, replace
+from kmq.durable import FILES, NO_REGULAR_FILE, Files, open_regular, replace
 from kmq.errors import shown, spool_error
 from kmq.spool import is_partition
 
@@ -36,9 +35,6 @@ VERSION: Final = 1
 _MAX_OFFSET: Final = (
     1 << 63
 ) - 1  # what pread takes; a larger one would make the reader fail, not just start over
-
-# Something that bears the name and cannot be a checkpoint: a link, a directory, a pipe, a socket.
-_NO_FILE: Final = frozenset({errno.EINVAL, errno.ELOOP, errno.ENXIO})
 
 Name = Literal["checkpoint.json", "checkpoint.json.old"]
 
@@ -95,7 +91,7 @@ def _read(path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in _NO_FILE:
+        if error.errno in NO_REGULAR_FILE:
             raise ValueError("it is no regular file") from None
         raise spool_error(error, "read the checkpoint", path) from error
     return _content(fd, path)

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from kmq import locks
-from kmq.durable import open_regular
+from kmq.durable import NO_REGULAR_FILE, open_regular
 from kmq.errors import SpoolError, spool_error
 from kmq.spool import partitions, segment_path, segment_starts, writer_lock
 
@@ -30,7 +30,7 @@ __all__ = ["Drain", "DrainWatch", "Drained"]
 _LOOK_EVERY_S: Final = 0.02
 _SAID_EVERY_S: Final = 10.0
 _CHUNK: Final = 1 << 16
-_NO_SEGMENT: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.ENOENT})
+_NO_SEGMENT: Final = NO_REGULAR_FILE | {errno.ENOENT}
 
 
 class Drain:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from kmq.durable import NO_REGULAR_FILE
 from kmq.spool import segment_path, segment_starts
 from sender.flow import Event
 
@@ -37,9 +38,6 @@ __all__ = ["QUIET_POLL_S", "PartitionFiles", "Surroundings", "Troubles"]
 
 QUIET_POLL_S: Final = 0.25
 
-# Something bears a segment's name and can never be one: a link, a pipe without a writer, a directory, a device.
-_NO_SEGMENT: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -53,12 +51,14 @@ class Surroundings:
 
 
 class Troubles:
-    """What goes wrong in one partition, reported when it begins and not again before it was over.
+    """What goes wrong in one partition, or with the spool (None), told when it begins and not again before it was over.
 
     That descriptors ran out goes wrong in all of them at once, and is the `shortage`'s to tell.
     """
 
-    def __init__(self, partition: str, report: Callable[[Event], None], shortage: Shortage) -> None:
+    def __init__(
+        self, partition: str | None, report: Callable[[Event], None], shortage: Shortage
+    ) -> None:
         self._partition = partition
         self._report = report
         self._shortage = shortage
@@ -180,7 +180,7 @@ class PartitionFiles:
         except FileNotFoundError:
             self._pass_by("segment-gone", start)
         except OSError as error:
-            if error.errno in _NO_SEGMENT:
+            if error.errno in NO_REGULAR_FILE:
                 self._pass_by("no-segment", start)
             else:
                 self._troubles.met("open-failed", error, start)

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Final
 
 from kmq.durable import FILES, Files
 from kmq.spool import partitions
-from sender.flow import Event, Line
 
-from .descriptors import OUT_OF_DESCRIPTORS, Descriptors, Shortage, share_of_limit
+from .descriptors import Descriptors, Shortage, share_of_limit
 from .held_segments import names_synced
 from .listing import Listing
-from .partition_files import QUIET_POLL_S, Surroundings
+from .partition_files import QUIET_POLL_S, Surroundings, Troubles
 from .partition_reader import ACTIVE_POLL_S, PartitionReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kmq.spool import Spool
+    from sender.flow import Event, Line
 
     from .segment_file import Pread
 
@@ -75,15 +75,13 @@ class SpoolReader:
     ) -> None:
         self._spool = spool
         self._offsets = dict(offsets)  # of partitions that were not found yet
-        self._report = report
         self._clock = clock
-        self._shortage = Shortage(report, clock)
-        descriptors = Descriptors(max_open)
-        self._around = Surroundings(report, files, pread, descriptors, self._shortage)
+        shortage, descriptors = Shortage(report, clock), Descriptors(max_open)
+        self._around = Surroundings(report, files, pread, descriptors, shortage)
+        self._troubles = Troubles(None, report, shortage)
         self._listing = Listing(
             spool.path, lambda: descriptors.make_room(lambda: partitions(spool))
         )
-        self._listing_fails = False
         self._found: dict[str, PartitionReader] = {}
         self._ready: deque[PartitionReader] = deque()
         self._waiting: list[tuple[float, str, PartitionReader]] = []
@@ -264,19 +262,13 @@ class SpoolReader:
             self._cannot_list(error)
             return
         if anew:
-            if self._listing_fails:
-                self._report(Event("works-again", detail="spool-unreadable"))
-            self._listing_fails = False
+            self._troubles.over("spool-unreadable")
             self._take_note(self._listing.entries)
 
     def _cannot_list(self, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
             self._listing.forget()  # moved away and back again, its time tells nothing
-        if error.errno in OUT_OF_DESCRIPTORS:
-            self._shortage.met(error.errno)
-        elif not self._listing_fails:
-            self._listing_fails = True
-            self._report(Event("spool-unreadable", detail=os.strerror(error.errno or 0)))
+        self._troubles.met("spool-unreadable", error, None)
 
     def _take_note(self, names: list[str]) -> None:
         for name in names:

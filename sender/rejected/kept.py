@@ -20,7 +20,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from kmq.durable import open_regular
+from kmq.durable import NO_REGULAR_FILE, open_regular
 from kmq.errors import spool_error
 
 from .rejection import (
@@ -44,7 +44,7 @@ MAX_NUMBER: Final = 10**12
 """Larger numbers are not counted on from: nobody rejects so much in a day, so another program wrote them."""
 
 # Removed, or something else put in its place, since it was listed.
-_VANISHED: Final = frozenset({errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.ENXIO})
+_VANISHED: Final = NO_REGULAR_FILE | {errno.ENOENT}
 
 # As kmq writes it: 262,144 lines are looked through in 0.3 s so, parsed in 3, and the sender waits for it.
 _HEAD: Final = re.compile(rb'\{"id":"([0-9-]{10}):([1-9][0-9]{0,14})"')

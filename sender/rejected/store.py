@@ -21,7 +21,16 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
-from kmq.durable import FILES, Files, create, open_own, open_regular, sync_directory, write_all
+from kmq.durable import (
+    FILES,
+    NO_REGULAR_FILE,
+    Files,
+    create,
+    open_own,
+    open_regular,
+    sync_directory,
+    write_all,
+)
 from kmq.errors import SpoolError, spool_error
 
 from .kept import Kept
@@ -40,7 +49,6 @@ _APPEND: Final = os.O_RDWR | os.O_APPEND
 _MAX_NAMES: Final = 1_000
 
 # Something bears the name and is no file: a link, a directory, a pipe, a socket.
-_NO_FILE: Final = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 
 
 @dataclass(slots=True)
@@ -173,7 +181,7 @@ class RejectedStore:
             try:
                 return self._opened(name)
             except OSError as error:
-                if error.errno not in _NO_FILE:
+                if error.errno not in NO_REGULAR_FILE:
                     raise
         message = f"cannot keep rejected commands in {self._spool.rejected}: something that is no file bears each name"
         raise SpoolError(message, path=self._spool.rejected, code=errno.EEXIST)

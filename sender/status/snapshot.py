@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, get_args
 
-from kmq.durable import FILES, Files, open_regular, replace
+from kmq.durable import FILES, NO_REGULAR_FILE, Files, open_regular, replace
 from kmq.errors import spool_error
 from kmq.spool import is_partition
 
@@ -52,8 +52,8 @@ _MAX_TEXT: Final = 2_000
 _MAX_WHOLE: Final = (1 << 63) - 1
 _MAX_MOMENT: Final = 253_402_300_799  # the last second of the year 9999, the last that can be shown
 
-# Something that bears the name and cannot be a snapshot: a link, a directory, a pipe, a socket.
-_NO_FILE: Final = frozenset({errno.ENOENT, errno.EINVAL, errno.ELOOP, errno.ENXIO})
+# Nothing, or nothing that can be a snapshot.
+_NO_FILE: Final = NO_REGULAR_FILE | {errno.ENOENT}
 
 
 @dataclass(frozen=True, slots=True)

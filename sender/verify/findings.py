@@ -6,13 +6,25 @@ Knows nothing about how anything is checked.
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
+
+from kmq.durable import NO_REGULAR_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_FINDINGS", "MAX_KEPT", "CheckpointState", "Finding", "Findings", "Report"]
+__all__ = [
+    "MAX_FINDINGS",
+    "MAX_KEPT",
+    "CheckpointState",
+    "Finding",
+    "Findings",
+    "Report",
+    "unreadable",
+]
 
 MAX_FINDINGS: Final = 1000
 """So many are listed."""
@@ -38,6 +50,19 @@ class Finding:
     offset: int | None = None
     size: int | None = None
     rejected: str | None = None
+
+
+def unreadable(
+    path: str, error: OSError, partition: str | None = None, offset: int | None = None
+) -> Finding:
+    """Return the finding that `path` cannot be read; that this user may not read it is no fault of the spool."""
+    if isinstance(error, PermissionError):
+        detail = "unreadable: this user may not read it"
+        return Finding("unreadable", path, detail, damage=False, partition=partition, offset=offset)
+    no_file = error.errno in NO_REGULAR_FILE
+    reason = "no regular file" if no_file else os.strerror(error.errno or errno.EIO)
+    detail = f"cannot be read: {reason}"
+    return Finding("unreadable", path, detail, partition=partition, offset=offset)
 
 
 @dataclass(frozen=True, slots=True)

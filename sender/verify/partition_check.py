@@ -11,7 +11,6 @@ still be finished is asked before the end is read again, and a gap is looked at 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections import deque
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from kmq.errors import SpoolError
 from kmq.spool import segment_path, segment_starts, writer_lock
 from sender.reader.segment_reader import SegmentReader
 
-from .findings import Finding, Findings
+from .findings import Finding, Findings, unreadable
 
 if TYPE_CHECKING:
     from kmq.spool import Spool
@@ -33,8 +32,6 @@ __all__ = ["Counts", "check_partition"]
 
 _LINES: Final = 1000
 _BYTES: Final = 1 << 16
-_FORBIDDEN: Final = "unreadable: this user may not read it"
-_NO_SEGMENT: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO})
 
 
 @dataclass(slots=True)
@@ -58,8 +55,8 @@ def check_partition(
         starts = segment_starts(spool.partition(name))
     except FileNotFoundError:
         return
-    except PermissionError:
-        findings.add(Finding("unreadable", name, _FORBIDDEN, damage=False, partition=name))
+    except PermissionError as error:
+        findings.add(unreadable(name, error, name))
         return
     counts.partitions += 1
     end: int | None = None
@@ -195,12 +192,8 @@ class _Segment:
             self._add("overlap", self._start, f"{-missing:,} bytes stand before it too", -missing)
 
     def _unreadable(self, error: OSError, offset: int) -> None:
-        if isinstance(error, PermissionError):  # of this user, which is no fault of the spool
-            self._add("unreadable", offset, _FORBIDDEN, None, damage=False)
-            return
-        no_file = error.errno in _NO_SEGMENT
-        reason = "no regular file" if no_file else os.strerror(error.errno or errno.EIO)
-        self._add("unreadable", offset, f"cannot be read: {reason}", None)
+        path = segment_path(self._name, self._start)
+        self._findings.add(unreadable(path, error, self._name, offset))
 
     def _about(self, line: Line, code: str, detail: str, *, damage: bool = True) -> None:
         position = line.position

@@ -6,7 +6,6 @@ cut is none: its batch fell short, or is being written, and was not counted as k
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,7 @@ from kmq.durable import open_regular
 from sender.rejected.kept import whole_lines
 from sender.rejected.rejection import file_day, parse
 
-from .findings import Finding
+from .findings import Finding, unreadable
 from .listing import names_in
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ __all__ = ["check_rejected"]
 
 # A word or an escape that was cut is reported where it begins.
 _LONGEST_PIECE: Final = 6
-_NO_FILE: Final = frozenset({errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EISDIR})
 
 
 def check_rejected(spool: Spool) -> Iterator[Finding]:
@@ -40,7 +38,7 @@ def check_rejected(spool: Spool) -> Iterator[Finding]:
     ):  # what else bears the name is told with the names
         return
     except OSError as error:
-        yield _unreadable("rejected", error)
+        yield unreadable("rejected", error)
         return
     for name in names:
         try:
@@ -48,7 +46,7 @@ def check_rejected(spool: Spool) -> Iterator[Finding]:
         except FileNotFoundError:  # all that stood there is gone
             continue
         except OSError as error:
-            yield _unreadable(f"rejected/{name}", error)
+            yield unreadable(f"rejected/{name}", error)
 
 
 def _lines(path: str, shown: str) -> Iterator[Finding]:
@@ -98,10 +96,3 @@ def _is_cut(line: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return False
-
-
-def _unreadable(shown: str, error: OSError) -> Finding:
-    if isinstance(error, PermissionError):
-        return Finding("unreadable", shown, "unreadable: this user may not read it", damage=False)
-    reason = "no regular file" if error.errno in _NO_FILE else os.strerror(error.errno or errno.EIO)
-    return Finding("unreadable", shown, f"cannot be read: {reason}")
