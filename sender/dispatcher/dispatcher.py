@@ -187,10 +187,9 @@ class Dispatcher:
         self._waiting_lines += 1
         self._waiting_bytes += len(line.raw)
         if not line.raw and line.fault is None:
+            # An empty line says nothing, and keeping it would cost 250 times its size.
             self.figures.events["blank-line"] += 1
-            self._end_part(
-                entry
-            )  # an empty line says nothing, and keeping it would cost 250 times its size
+            self._end_part(entry)
             return
         if line.fault is not None:
             self._reject(entry, line.fault, _FAULTS[line.fault])

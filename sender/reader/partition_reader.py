@@ -145,9 +145,8 @@ class PartitionReader:
     def sync_ahead(self, now: float) -> None:
         """Make durable what was appended so far, read or not; the marks need none of it yet."""
         with contextlib.suppress(OSError):  # the next read meets the same, and says so
-            self._look(
-                now
-            )  # nobody reads while too much is waiting, and segments are started all the same
+            # Nobody reads while too much is waiting, and segments are started all the same.
+            self._look(now)
         if self._current is not None and not self._vanished:
             self._held.sync_ahead(self._current, self._files.beyond(self._current.start))
             self._held.sync_names(self._path, self._files.newest())

@@ -232,9 +232,8 @@ class Retention:
             for entry in sorted(os.listdir(path)):
                 if _is_ours(path, entry):
                     self._files.unlink(os.path.join(path, entry))
-            self._files.rmdir(
-                path
-            )  # comes back with a power cut, empty or not, and is swept at the next start
+            # What comes back with a power cut, empty or not, is swept at the next start.
+            self._files.rmdir(path)
 
     # What a crash left
 

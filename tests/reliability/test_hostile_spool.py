@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from sender.rejected import RejectedStore
 from tests.support.collector import collector, shared_collector  # noqa: F401 - fixtures, by name
 from tests.support.drains import drained
 from tests.support.held import Writers
+from tests.support.memory import peak
 from tests.support.oracle import Oracle
 from tests.support.reaper import Reaper
 from tests.support.spools import Partition, make_spool
@@ -127,7 +127,7 @@ def test_between_hostile_lines_every_intact_one_arrives(
             what="all that is intact has arrived",
         )
         wait_until(lambda: RejectedStore(spool, "test").count() == len(HOSTILE) + 2)
-        assert peak_of(sender.pid) < MOST_RSS
+        assert peak(sender.pid) < MOST_RSS
         assert sender.stop() == 0, sender.text()
     assert sorted(each["params"]["_p"] for each in collector.requests()) == sorted(persons)
     kept = {(one.partition, one.offset): one.reason for one in RejectedStore(spool, "test").kept()}
@@ -139,13 +139,6 @@ def test_between_hostile_lines_every_intact_one_arrives(
     ]
     drain(spool.path, collector.url)
     assert len(collector.requests()) == len(persons)
-
-
-def peak_of(pid: int) -> int:
-    """Return the most memory that a process has had, in bytes."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("ascii"))
-    assert found is not None
-    return int(found[1]) << 10
 
 
 WRITER = """

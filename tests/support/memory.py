@@ -34,18 +34,17 @@ class Peak:
         self.grown = _status("VmHWM") - self._before
 
 
-def peak() -> int:
-    """Return how many bytes this process has taken at most.
+def peak(pid: int | str = "self") -> int:
+    """Return how many bytes a process has taken at most, this one without `pid`.
 
     Not `ru_maxrss`: that is what the process had taken that started this one, where it was more.
     """
-    return _status("VmHWM")
+    return _status("VmHWM", pid)
 
 
-def _status(name: str) -> int:
-    found = re.search(
-        rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text("ascii"), re.MULTILINE
-    )
+def _status(name: str, pid: int | str = "self") -> int:
+    text = Path(f"/proc/{pid}/status").read_text("ascii")
+    found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
     if found is None:
         raise AssertionError(f"the kernel tells no {name}")
     return int(found[1]) << 10
