@@ -43,7 +43,7 @@ for number in range(int(count)):
                 client.record("Did", {f"p{n}": "x" * 200 for n in range(40)}, person=f"{name}-{number}")
             except SpoolFull:
                 print("full", flush=True)
-                time.sleep(0.02)
+                time.sleep(0.02)  # an app's pace between two tries; the test waits for what it prints
             else:
                 print(f"{name}-{number}", flush=True)
                 break

@@ -149,7 +149,7 @@ client = Client(sys.argv[1])
 for number in range(int(sys.argv[2])):
     client.record("Did", person=f"w{number}")
     print(number, flush=True)
-    time.sleep(0.02)
+    time.sleep(0.02)  # an app's pace, so that it is still writing when the file is copied in
 sys.stdin.read()  # it stays alive, and holds its partition
 """
 

@@ -126,7 +126,7 @@ def main() -> None:
             except KmqError as error:
                 code = error.errno if isinstance(error, OSError) else 0
                 refusals.write(f"{json.dumps([type(error).__name__, str(error), code])}\n")
-            time.sleep(pause_s)
+            time.sleep(pause_s)  # the app's pace, no wait for something
     with contextlib.suppress(KmqError):
         client.close()
 

@@ -128,7 +128,7 @@ class Hand:
         """Record until told to stop, or until that moment."""
         while not self.stopping and time.monotonic() < until:
             self.write()
-            time.sleep(self.pause_s)
+            time.sleep(self.pause_s)  # the writer's pace, no wait for something
 
 
 def main(spool: str, acks: str, *ways: str) -> None:
@@ -174,10 +174,10 @@ def fork(hand: Hand) -> None:
 def child(hand: Hand) -> None:
     """Record as another process, then die."""
     hand.begin()
+    hand.write()
     # A rest, in which the sender finds all of a partition delivered that is still held; shorter than the second after
     # which a writer looks for itself whether it lost its place.
-    hand.write()
-    time.sleep(random.choice((0.0, 0.6)))
+    time.sleep(random.choice((0.0, 0.6)))  # chance is the point: nobody waits for it
     # A timer is not inherited; its handler is.
     signal.setitimer(signal.ITIMER_REAL, 0.002, 0.02)
     hand.write_on(time.monotonic() + random.random() / 5)
