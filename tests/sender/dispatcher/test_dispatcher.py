@@ -321,17 +321,22 @@ def test_what_cannot_be_kept_waits_and_holds_the_mark_while_sending_goes_on(benc
     assert bench.dispatcher.keep_error is None
 
 
-def test_a_command_that_fails_for_an_hour_beside_deliveries_is_stuck(bench: Bench) -> None:
-    """It must not hold a host's checkpoint for ever."""
+def fail_beside_deliveries(bench: Bench, times: int, *, every_s: float) -> None:
+    """Let bob's command fail so many times, each beside another one that is delivered."""
     bench.offer("bob")
-    for n in range(200):
+    for n in range(times):
         bench.offer(f"other {n}")
         bench.turn()
         for delivery in list(bench.sink.taken):
             outcome = answered(500) if delivery.command.person == "bob" else DELIVERED
             bench.sink.answer(delivery, outcome)
         bench.turn()
-        bench.clock.advance(31.0)
+        bench.clock.advance(every_s)
+
+
+def test_a_command_that_fails_for_an_hour_beside_deliveries_is_stuck(bench: Bench) -> None:
+    """It must not hold a host's checkpoint for ever."""
+    fail_beside_deliveries(bench, 200, every_s=31.0)
     assert [new.reason for new in bench.kept] == ["stuck"]
     assert bench.dispatcher.low_water() == {}
 
@@ -350,29 +355,13 @@ def test_a_command_that_fails_in_an_outage_is_never_stuck(bench: Bench) -> None:
 
 def test_fifty_quick_failures_beside_deliveries_are_not_yet_stuck(bench: Bench) -> None:
     """Both must hold: 50 failures, and an hour."""
-    bench.offer("bob")
-    for n in range(80):
-        bench.offer(f"other {n}")
-        bench.turn()
-        for delivery in list(bench.sink.taken):
-            outcome = answered(500) if delivery.command.person == "bob" else DELIVERED
-            bench.sink.answer(delivery, outcome)
-        bench.turn()
-        bench.clock.advance(30.0)
+    fail_beside_deliveries(bench, 80, every_s=30.0)
     assert bench.kept == []
 
 
 def test_few_failures_in_an_hour_are_not_stuck(bench: Bench) -> None:
     """A slow API may answer one command a minute, and mean nothing by it."""
-    bench.offer("bob")
-    for n in range(49):
-        bench.offer(f"other {n}")
-        bench.turn()
-        for delivery in list(bench.sink.taken):
-            outcome = answered(500) if delivery.command.person == "bob" else DELIVERED
-            bench.sink.answer(delivery, outcome)
-        bench.turn()
-        bench.clock.advance(3_600.0)
+    fail_beside_deliveries(bench, 49, every_s=3_600.0)
     assert bench.kept == []
 
 
