@@ -51,7 +51,7 @@ _MOST_MORE = 8_000  # of them: twice what a worker may take
 _PEOPLE = Command("bob", 1_262_304_000, "Signed Up")
 # http.client takes for a blank whatever Python's text does, in Latin-1.
 _SUCCESS = re.compile(
-    rb"HTTP/\d[^ \xa0\x85]*[ \t\x0b\x0c\x1c-\x1f\x85\xa0]+[+0]*(?:2\d\d|304)", re.IGNORECASE
+    rb"HTTP/\d[^ \xa0\x85]*[ \t\r\x0b\x0c\x1c-\x1f\x85\xa0]+[+0]*(?:2\d\d|304)", re.IGNORECASE
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, NoReturn
 
 from kmq.command import MAX_LINE, Command, Unreadable, decode, encode, salvage
@@ -56,7 +57,8 @@ def _check_command(command: Command, data: bytes) -> None:
         data.decode("utf-8"), parse_constant=_never, parse_int=str, parse_float=str
     )
     require(document["_p"] == command.person, "the person is the one that stands there")
-    require(str(command.time) == document["_t"].lstrip("+"), "so is the time")
+    # 29647689e2 is a whole number, too, and JSON.
+    require(command.time == Decimal(document["_t"]), "so is the time")
     line = encode(command)
     require(line.startswith(b'{"_p":') and line.count(b"\n") == 1, "a line is one line")
     if len(line) <= MAX_LINE:  # 1e399 has five characters here and 400 in a line of kmq's own
