@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from .command import Command, Number, plain
 from .errors import InvalidCommand, shown
 from .rules import (
+    LONG_VALUE,
     MAX_NAME,
     SHARED_IDENTITIES,
     Fault,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Doubt", "alias", "api_key", "doubts", "person", "record", "set_properties"]
 
-_LONG_VALUE: Final = 512
 _FAR_AHEAD_S: Final = 86_400
 _TIME: Final = "_t"
 _WHETHER_TIME_COUNTS: Final = "_d"
@@ -242,10 +242,10 @@ def doubts(command: Command, now: float) -> Iterator[Doubt]:
     for name in [command.name, *command.properties] if command.name else command.properties:
         yield from _doubts_of_name(str(name))
     for name, value in command.properties.items():
-        if len(value) > _LONG_VALUE:
+        if len(value) > LONG_VALUE:
             yield Doubt(
                 f"long value of {name}",
-                f"a value of property {name!r} has over {_LONG_VALUE} characters: KISSmetrics may cut or drop it",
+                f"a value of property {name!r} has over {LONG_VALUE} characters: KISSmetrics may cut or drop it",
             )
     if command.time > now + _FAR_AHEAD_S:
         yield Doubt(

@@ -55,6 +55,15 @@ class Cap:
             raise self._refusal()
         self._appended += line_bytes
 
+    def room(self) -> int:
+        """Return how many bytes may be appended before it has to be asked again."""
+        unmeasured = _MEASURED_EVERY_BYTES - self._appended
+        return min(unmeasured, self._max_bytes - self._size - self._appended)
+
+    def appended(self, size: int) -> None:
+        """Take note of bytes that were appended within `room`."""
+        self._appended += size
+
     def _due(self, *, look: bool) -> bool:
         if self._measured_at is None:
             return True

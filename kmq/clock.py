@@ -7,12 +7,26 @@ clock, which no administrator sets.
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
-__all__ = ["CLOCK", "Clock"]
+__all__ = ["CLOCK", "Clock", "Nanoseconds"]
+
+
+class Nanoseconds(Protocol):
+    """What tells the time as the module `time` does."""
+
+    def time_ns(self) -> int:
+        """Nanoseconds since the epoch, UTC."""
+        ...
 
 
 class Clock:
-    """Tells the time and waits; a test hands in one that it moves itself."""
+    """Tells the time and waits; a test hands in one that it moves itself.
+
+    `quick` is wall time for the quick way of a call: the module itself, since a method here would cost 60 ns a call.
+    """
+
+    quick: Nanoseconds = time
 
     def wall(self) -> float:
         """Seconds since the epoch, UTC."""

@@ -7,6 +7,10 @@ changes only its own. Knows nothing about what makes a good identity.
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["CurrentPerson"]
 
@@ -22,10 +26,8 @@ class CurrentPerson:
 
     def __init__(self) -> None:
         self._variable: ContextVar[str | None] = ContextVar("kmq_person", default=None)
-
-    def get(self) -> str | None:
-        """Return the person of this context, or None."""
-        return self._variable.get()
+        self.get: Callable[[], str | None] = self._variable.get
+        """Returns the person of this context, or None. The variable's own method: each call asks."""
 
     def set(self, person: str | None) -> None:
         """Make `person` the one of this context; None forgets."""

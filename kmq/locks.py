@@ -1,8 +1,8 @@
 """Locks that are descriptors: whoever holds the descriptor holds the lock, and the kernel frees it at death.
 
 Owns how a lock file is opened, locked and believed. Knows nothing about what a lock protects. The lock itself is
-`filelock.lock_descriptor`, and only that: `filelock.FileLock` would make a missing directory and file when it
-takes a lock, and so bring a removed partition back to life under an old checkpoint; and it lets go in an atexit
+`filelock.lock_descriptor`, loaded with the first lock, and only that: `filelock.FileLock` would make a missing
+directory and file when it takes a lock, and so bring a removed partition back to life under an old checkpoint; and it lets go in an atexit
 handler while other handlers still record.
 
 Invariant: `take` never creates anything, and returns a descriptor only if the file that it locked is the one
@@ -15,9 +15,8 @@ import contextlib
 import enum
 import errno
 import os
-from typing import Final
-
-from filelock import lock_descriptor
+import sys
+from typing import TYPE_CHECKING, Final
 
 from .durable import (
     FILES,
@@ -30,6 +29,12 @@ from .durable import (
     write_all,
 )
 from .errors import spool_error
+
+if sys.platform != "win32":  # where kmq only says why it cannot work
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Denied", "boot_id", "create_held", "make", "take"]
 
@@ -68,13 +73,35 @@ def take(path: str) -> int | Denied:
 
 def _lock(fd: int, path: str) -> Denied | None:
     try:
-        if not lock_descriptor(fd, blocking=False):
+        if not _lock_descriptor()(fd, blocking=False):
             return Denied.HELD
         # The holder before may have renamed or removed the file between our open and our lock.
         return None if bears_name(fd, path) else Denied.GONE
     except OSError as error:
         os.close(fd)
         raise spool_error(error, "lock", path) from error
+
+
+def _lock_descriptor() -> Callable[..., bool]:
+    """Return filelock's own; where it cannot be loaded (any more), what that does on Linux.
+
+    An app may have changed its root or its user before its first call; and CPython 3.11 fails to import in a signal
+    handler that came in the middle of an import.
+    """
+    try:
+        from filelock import lock_descriptor  # noqa: PLC0415 - loading it takes as long as all the rest of kmq
+    except Exception:  # noqa: BLE001 - KeyError, for one; whatever it is, the call can be done without
+        return _flock
+    return lock_descriptor
+
+
+def _flock(fd: int, *, blocking: bool) -> bool:
+    # The primitive that `lock_descriptor` documents: both exclude each other.
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if blocking else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def create_held(path: str, content: bytes, *, files: Files = FILES) -> int:

@@ -138,6 +138,10 @@ class Partition:
             segment.size > 0 and age_s >= rotation.max_age_s
         )
 
+    def room(self) -> int:
+        """Return how many bytes its segment may still get before the next one is started."""
+        return self._place.rotation.max_bytes - self.segment.size
+
     def check_name(self) -> None:
         """Raise `NameLost` unless the active segment is the newest, and it and the lock still bear their names.
 
@@ -156,6 +160,11 @@ class Partition:
         if not named:
             self._checked_at -= _NAME_CHECK_S  # until it is copied, every append looks again
             raise NameLost
+
+    @property
+    def entries_durable(self) -> bool:
+        """Whether a power cut leaves the names that lead to the segment."""
+        return self._entries_durable
 
     def make_entries_durable(self) -> None:
         """Sync the directories that lead to the segment, where nobody is known to have done so.

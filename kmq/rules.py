@@ -16,6 +16,7 @@ from typing import Final
 __all__ = [
     "EARLIEST",
     "LATEST",
+    "LONG_VALUE",
     "MAX_NAME",
     "SHARED_IDENTITIES",
     "Fault",
@@ -33,6 +34,9 @@ LATEST: Final = 10**11
 
 MAX_NAME: Final = 255
 """Characters of a person, an event name or a property name, counted after decoding."""
+
+LONG_VALUE: Final = 512
+"""Characters of a property's value past which KISSmetrics may cut or drop it."""
 
 SHARED_IDENTITIES: Final = frozenset({"admin", "anonymous", "guest"})
 """Legal, and almost always a mistake: everybody who is sent under one of them becomes one person."""

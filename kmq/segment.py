@@ -10,6 +10,7 @@ or a signal handler had appended behind it.)
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -83,6 +84,11 @@ class Segment:
         self.finished = False
         return True
 
+    @property
+    def opened(self) -> tuple[int, Files]:
+        """The descriptor, and the operations that it is used with: for appends by a lease."""
+        return self._fd, self._files
+
     def ends_whole(self) -> bool:
         """Say whether it is empty or its last byte is a newline."""
         size = self.real_size()
@@ -109,8 +115,8 @@ class Segment:
             at += len(chunk)
         return [line + b"\n" for line in bytes(data).split(b"\n")[:-1]]
 
-    def sync(self, end: int) -> bool:
-        """Return whether its bytes below `end` are durable, after a sync where one is needed.
+    def sync(self, end: float = math.inf) -> bool:
+        """Return whether its bytes below `end` are durable, after a sync where one is needed; by default all of them.
 
         One sync covers all that was appended before it. A failure is final: a later success of the same descriptor
         would prove nothing. An exception in the middle counts as one, since nobody saw the answer.

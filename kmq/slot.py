@@ -1,7 +1,8 @@
 """A slot: one partition at a time, and the threads that take turns in it.
 
-Owns in which order threads append and sync, which partition they use, and what happens when it is lost. Knows nothing
-about depth: the writer sees to it that no thread enters a slot in which it already is.
+Owns in which order threads append and sync, which partition they use, what happens when it is lost, and when a lease on
+its open segment is out. Knows nothing about depth: the writer sees to it that no thread enters a slot in which it
+already is.
 
 Invariant: a call that returns has its line in a segment that bears its name, as far as the last check could see.
 """
@@ -12,85 +13,93 @@ import contextlib
 import errno
 import logging
 import os
-import threading
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from . import partition as partitions
 from . import spool as places
 from .errors import SpoolError, SpoolFull
+from .forks import same_process
+from .group import Group
+from .lease import TORN, Lease, Leases
 from .partition import NameLost, Partition, Place, forked
+from .turn import Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from .cap import Cap
     from .segment import Segment
 
-__all__ = ["Slot", "Turn"]
+__all__ = ["Slot"]
 
 _log = logging.getLogger("kmq")
 
 _PARTITIONS_TRIED: Final = 4
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_LEASE_BYTES: Final = 64 * 1024
+"""So much is appended by a lease, at most, before names, age and cap are looked at again: a tenth of a microsecond a
+call; and once a second they are anyway."""
+
+_LEASE_BACK_S: Final = 0.02
+"""A write takes microseconds. What is not back by then is this thread's own, further out, or hangs with its disk."""
+
+_LEASE_GIVEN_UP_S: Final = 1.0
 
 
-class Turn:
-    """A lock of threads that the child of a fork can give up.
+class _Busy(Exception):  # noqa: N818 - it is what the slot is
+    """Somebody is in the middle of a write by the slot's lease."""
 
-    A signal handler can fork while its thread waits here. In the child nobody would ever wake it: whoever held the
-    lock was left behind with the parent.
-    """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._holder = 0
-
-    def run(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `action` alone, and return what it returns."""
-        me = threading.get_ident()
-        # `with` on the lock itself: no exception of a signal handler comes between the taking and the letting go.
-        with self._lock:
-            self._holder = me
-            try:
-                return action(*args, **kwargs)
-            finally:
-                self._holder = 0
-
-    def abandon(self) -> None:
-        """In a child: free it, unless this very thread is inside."""
-        if self._lock.locked() and self._holder != threading.get_ident():
-            with contextlib.suppress(RuntimeError):  # another thread of the child was faster
-                self._lock.release()
+class _NotSynced(Exception):  # noqa: N818 - it is what the line is
+    """The sync of the segment that the line lies in failed."""
 
 
 class Slot:
-    """Appends lines of the process `pid`, one thread at a time, to a partition of its own."""
+    """Appends lines of the process `pid`, one thread at a time, to a partition of its own.
+
+    An append says False where the slot cannot be used now: by its lease somebody is in the middle of a write, this
+    thread further out perhaps, and the line has to go through another slot.
+    """
 
     def __init__(self, place: Place, cap: Cap, pid: int) -> None:
+        self.leases = Leases()
+        """What the appends after one that went the long way may use."""
         self._place = place
         self._cap = cap
         self._pid = pid
+        self.here = same_process()
         self._writing = Turn()
-        self._syncing = Turn()
+        self._group = Group(
+            self._commit, self._commit_one, self.here, lambda: forked(place.spool.path)
+        )
+        self.append_alone = self._group.append_alone
+        """Appends a line and syncs it, if that can be done at once."""
         self._partition: Partition | None = None
         self._refuge: Partition | None = None
         self._taken: list[Partition] = []
         self._news: list[str] = []
+        self._leased: tuple[Segment, Lease, int] | None = None
+        self._overdue_since = 0.0
 
-    def append(self, line: bytes) -> None:
+    def append(self, line: bytes) -> bool:
         """Append `line`. Raises `SpoolError`, or OSError in a child that was forked in the middle."""
-        self._writing.run(self._append, line)
+        appended = self._writing.run(self._append_and_lease, line)
         if self._news:
             self._tell()
+        return appended
 
-    def append_durably(self, line: bytes) -> None:
-        """Append, and return after the line is durable; where a sync fails, once more in a new segment."""
-        if not self._synced(line) and not self._synced(line):
-            raise _not_durable(self._place.spool.path)
+    def append_durably(self, line: bytes, *, quick: bool) -> bool:
+        """Append, and return after the line is durable; where a sync fails, once more in a new segment.
+
+        With `quick` by the lease, if there is one: then names, age and cap are not looked at.
+        """
+        try:
+            self._group.append(line, quick=quick)
+        except _Busy:
+            return False
         if self._news:
             self._tell()
+        return True
 
     def check_name(self) -> None:
         """Look now whether what was appended still has its name, and copy it where not."""
@@ -104,14 +113,122 @@ class Slot:
             while True:
                 self._taken.pop().forget()
         self._writing.abandon()
-        self._syncing.abandon()
+        self._group.abandon()
 
-    def _synced(self, line: bytes) -> bool:
-        segment, end = self._writing.run(self._append_for_sync, line)
-        durable = self._syncing.run(segment.sync, end)
-        if not durable:
-            self._writing.run(segment.finish)
-        return durable
+    # Leases
+
+    def _append_and_lease(self, line: bytes) -> bool:
+        if not self._has_lease_back():
+            return False
+        self._append(line)
+        self._lease_out()
+        return True
+
+    def _has_lease_back(self) -> bool:
+        """Take the lease back if one is out, with what it got; say whether the slot is this call's alone."""
+        if self._leased is None:
+            return True
+        if not self.leases.take_back(0.0 if self._overdue_since else _LEASE_BACK_S):
+            return self._is_given_up()
+        self._overdue_since = 0.0
+        segment, lease, left = self._leased
+        self._settle(segment, left - max(0, lease.left), torn=lease.left == TORN)
+        self._leased = None
+        self.leases.settled()
+        return True
+
+    def _is_given_up(self) -> bool:
+        """Leave the partition to a lease that does not come back, and say so.
+
+        Its thread hangs in a write, and may yet append the line: only here, to what nobody else appends to. Or an
+        exception of a signal handler came between the taking of the lease and its return.
+        """
+        now = self._place.clock.monotonic()
+        self._overdue_since = self._overdue_since or now
+        if now - self._overdue_since < _LEASE_GIVEN_UP_S or self._partition is None:
+            return False
+        self._partition.left = True
+        self._leased = None
+        self._overdue_since = 0.0
+        self.leases = Leases()
+        return True
+
+    def _settle(self, segment: Segment, appended: int, *, torn: bool) -> None:
+        self._cap.appended(appended)
+        segment.size += appended
+        segment.finished = segment.finished or torn
+
+    def _lease_out(self) -> None:
+        partition = self._partition
+        if partition is None or partition.left or partition.segment.finished:
+            return
+        left = min(_LEASE_BYTES, self._cap.room(), partition.room())
+        if left > 0:
+            lease = Lease(partition.segment, left, self.here)
+            self._leased = partition.segment, lease, left
+            self.leases.give(lease)
+
+    # Commits of a group
+
+    def _commit(self, lines: Sequence[bytes], quick: bool) -> list[Exception | None]:  # noqa: FBT001 - the group's one question
+        if quick and self._commit_one(b"".join(lines)):
+            return [None] * len(lines)
+        errors = self._synced(lines)
+        again = [at for at, error in enumerate(errors) if isinstance(error, _NotSynced)]
+        if again:
+            second = self._synced([lines[at] for at in again])
+            for at, error in zip(again, second, strict=True):
+                errors[at] = self._not_durable(error)
+        return errors
+
+    def _commit_one(self, line: bytes) -> bool:
+        """Append by the lease, and sync; say whether that was possible, and did not fail."""
+        segment = self.leases.append(line)
+        if segment is None or not self._leads_durably_to(segment):
+            return False
+        if segment.sync():
+            return True
+        self._writing.run(self._finish, segment)
+        return False
+
+    def _finish(self, segment: Segment) -> None:
+        self._has_lease_back()
+        segment.finish()
+
+    def _leads_durably_to(self, segment: Segment) -> bool:
+        partition = self._partition
+        return partition is not None and partition.segment is segment and partition.entries_durable
+
+    def _not_durable(self, error: Exception | None) -> Exception | None:
+        return _not_durable(self._place.spool.path) if isinstance(error, _NotSynced) else error
+
+    def _synced(self, lines: Sequence[bytes]) -> list[Exception | None]:
+        """Append `lines` and sync what they lie in; return for each what went wrong."""
+        appended = self._writing.run(self._append_for_sync, lines)
+        ends = {each[0]: each[1] for each in appended if not isinstance(each, Exception)}
+        lost = {segment for segment, end in ends.items() if not segment.sync(end)}
+        for segment in lost:
+            self._writing.run(self._finish, segment)
+        return [
+            each if isinstance(each, Exception) else _NotSynced() if each[0] in lost else None
+            for each in appended
+        ]
+
+    def _append_for_sync(self, lines: Sequence[bytes]) -> list[tuple[Segment, int] | Exception]:
+        if not self._has_lease_back():
+            return [_Busy() for _ in lines]
+        appended = [self._appended_for_sync(line) for line in lines]
+        self._lease_out()
+        return appended
+
+    def _appended_for_sync(self, line: bytes) -> tuple[Segment, int] | Exception:
+        try:
+            segment = self._append(line)
+            if self._partition is not None:
+                self._partition.make_entries_durable()
+        except OSError as error:
+            return error
+        return segment, segment.size
 
     def _tell(self) -> None:
         # Outside the turn: a logging handler may wait for a thread that waits for us.
@@ -133,14 +250,9 @@ class Slot:
                 refused = error
         raise refused or _removed_again(self._place.spool.path)
 
-    def _append_for_sync(self, line: bytes) -> tuple[Segment, int]:
-        segment = self._append(line)
-        if self._partition is not None:
-            self._partition.make_entries_durable()
-        return segment, segment.size
-
     def _check_name(self) -> None:
-        if self._partition is None or self._partition.left:
+        # Without the lease a write is under way; the call after it looks.
+        if not self._has_lease_back() or self._partition is None or self._partition.left:
             return
         try:
             self._partition.check_name()

@@ -29,6 +29,7 @@ from .partition import Place, Rotation
 from .slot import Slot
 
 if TYPE_CHECKING:
+    from .lease import Leases
     from .spool import Spool
 
 __all__ = ["Writer", "for_process"]
@@ -72,27 +73,35 @@ class Writer:
         self._processes = {self._process.pid: self._process}
         _writers.add(self)
 
-    def append(self, line: bytes, *, durably: bool = False) -> None:
+    def append(self, line: bytes, *, durably: bool = False, quick: bool = False) -> Leases:
         """Append one whole `line`; with `durably`, return only when a power cut does not lose it.
 
-        Raises `SpoolError` when the line is not in the spool.
+        Names, age and cap are looked at where that is due, except with `quick` for a durable one. Returns where the
+        appends that follow may find a lease. Raises `SpoolError` when the line is not in the spool.
         """
         process = self._current()
-        depth = process.depth.value
-        process.depth.value = depth + 1
+        outer = process.depth.value
         try:
-            slot = process.slot(depth)
-            if durably:
-                slot.append_durably(line)
-            else:
-                slot.append(line)
+            return _append(process, line, durably=durably, quick=quick)
         except OSError as error:
             if process.pid == os.getpid():
                 raise self._told(error) from _cause(error)
-            # A signal handler forked in the middle, and this is the child.
-            self.append(line, durably=durably)
         finally:
-            process.depth.value = depth
+            process.depth.value = outer
+        # A signal handler forked in the middle, and this is the child.
+        return self.append(line, durably=durably, quick=quick)
+
+    def append_alone(self, line: bytes) -> bool:
+        """Append `line` durably, if that can be done at once: nothing is due, and no other thread is at it."""
+        process = self._process
+        slot = process.slots.get(0)
+        if slot is None or process.depth.value or not slot.here[0]:
+            return False
+        process.depth.value = 1
+        try:
+            return slot.append_alone(line)
+        finally:
+            process.depth.value = 0
 
     def check_names(self) -> None:
         """Look now whether what is written to still has its names; copy it where not. Raises `SpoolError`.
@@ -131,6 +140,16 @@ class Writer:
 
     def _told(self, error: OSError) -> SpoolError:
         return spool_error(error, "append to", self.place.spool.path)
+
+
+def _append(process: _Process, line: bytes, *, durably: bool, quick: bool) -> Leases:
+    depth = process.depth.value
+    while True:
+        process.depth.value = depth + 1
+        slot = process.slot(depth)
+        if slot.append_durably(line, quick=quick) if durably else slot.append(line):
+            return slot.leases
+        depth += 1  # by its lease, this very thread may be in the middle of a write
 
 
 def _cause(error: OSError) -> BaseException | None:

@@ -18,11 +18,11 @@ ROOT = Path(__file__).parents[2]
 # other without a cycle. Names on one line stand side by side and do not know each other.
 KMQ = """
 access
-errors durable rules clock
-locks command
-spool settings arguments
+errors durable rules clock forks turn
+locks command group
+spool settings arguments lines
 cap segment environment
-partition
+partition lease
 slot
 writer identity
 client

@@ -90,6 +90,41 @@ ended(child)
     ]
 
 
+@pytest.mark.parametrize("fork", FORKS.values(), ids=FORKS)
+def test_a_childs_quick_call_does_not_use_its_parents_lease(
+    shared: Path, reaper: Reaper, fork: str
+) -> None:
+    """It was copied with all else, and leads to the partition that the parent goes on with."""
+    program = started(
+        reaper,
+        shared,
+        fork
+        + """
+parent = os.getpid()
+for _ in range(50):  # most of them go the quick way
+    client.record("same", {"by": parent}, person="bob")
+child = fork()
+if child == 0:
+    client.record("same", {"by": 1}, person="bob")
+    client.record("same", {"by": 1}, person="bob")
+    end(0)
+ended(child)
+client.record("same", {"by": parent}, person="bob")
+""",
+    )
+    assert program.communicate()[0] == b"child ended 0\n"
+    writers = [
+        {
+            json.loads(line)["by"]
+            for path in part.glob("*.jsonl")
+            for line in path.read_text().splitlines()
+        }
+        for part in partitions_in(shared)
+    ]
+    assert len(writers) == 2
+    assert all(len(by) == 1 for by in writers)
+
+
 def test_a_child_that_never_records_does_not_hold_its_parents_lock(
     shared: Path, reaper: Reaper
 ) -> None:
@@ -179,20 +214,27 @@ thread.join()
     assert sorted(c["_n"] for c in commands_in(shared)) == ["child", "parent"]
 
 
-@pytest.mark.parametrize("turn", ["_writing", "_syncing"])
+@pytest.mark.parametrize(
+    ("turn", "waits"),
+    [
+        ("slot._writing", "f_locals.get('self') is waited_for"),
+        ("slot._group._leading", "f_code.co_name == 'wait'"),
+    ],
+    ids=["write", "sync"],
+)
 def test_a_fork_in_a_handler_while_its_thread_waits_for_another_does_not_stop_the_child(
-    shared: Path, reaper: Reaper, turn: str
+    shared: Path, reaper: Reaper, turn: str, waits: str
 ) -> None:
     """The child comes back from its handler into a wait for a thread that was left behind, in a write or in a sync."""
     program = started(
         reaper,
         shared,
-        f"turn = {turn!r}"
         """
 client = Client(sys.argv[1], sync=True)
 record("parent")
 slot = client._writer._process.slots[0]
-waited_for = getattr(slot, turn)
+assert slot.leases.take_back(0)  # so that the call goes the long way
+waited_for = TURN
 inside, leave = threading.Event(), threading.Event()
 pid = os.getpid()
 children = []
@@ -206,7 +248,7 @@ def handler(*_):
 main = threading.get_ident()
 def hold():
     inside.set()
-    while sys._current_frames()[main].f_locals.get("self") is not waited_for:
+    while not sys._current_frames()[main].WAITS:
         os.sched_yield()
     # Again and again: one that comes just before the wait begins does not interrupt it.
     while not leave.wait(0.01):
@@ -220,7 +262,7 @@ if os.getpid() != pid:
     record("child")
     os._exit(0)
 ended(children[0])
-""",
+""".replace("TURN", turn).replace("WAITS", waits),
     )
     assert program.communicate(timeout=60)[0] == b"child ended 0\n"
     assert {c["_n"] for c in commands_in(shared)} == {"parent", "child", "cut in two"}

@@ -95,7 +95,7 @@ def test_a_lock_whose_file_lost_its_name_meanwhile_is_gone(
             locks.make(lock)
         return real(fd, blocking=blocking)
 
-    monkeypatch.setattr(locks, "lock_descriptor", remove_first)
+    monkeypatch.setattr("filelock.lock_descriptor", remove_first)
     before = descriptors_in(os.path.dirname(lock))
     assert take(lock) is Denied.GONE
     assert descriptors_in(os.path.dirname(lock)) == before
@@ -108,7 +108,7 @@ def test_a_file_system_without_locks_is_named(
     lock: str, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[SpoolError]
 ) -> None:
     """Without locks no partition can be held, and the error says where to put the spool."""
-    monkeypatch.setattr(locks, "lock_descriptor", failing(code, real=lock_descriptor))
+    monkeypatch.setattr("filelock.lock_descriptor", failing(code, real=lock_descriptor))
     before = descriptors_in(os.path.dirname(lock))
     with pytest.raises(SpoolError) as caught:
         take(lock)
@@ -173,7 +173,7 @@ def test_a_created_lock_that_cannot_be_taken_leaves_no_file(
             raise OSError(errno.ENOLCK, "no locks")
         return answer
 
-    monkeypatch.setattr(locks, "lock_descriptor", refuse)
+    monkeypatch.setattr("filelock.lock_descriptor", refuse)
     before = descriptors_in(tmp_path)
     with pytest.raises(OSError, match=r"lock|held"):
         create_held(str(tmp_path / "writer.lock"), b"boot")

@@ -355,7 +355,7 @@ def test_a_file_system_without_locks_is_no_reason_to_pass_by(
 ) -> None:
     """It is told at once, and not after 256 tries."""
     assert left.exists()
-    monkeypatch.setattr(locks, "lock_descriptor", failing(errno.ENOLCK, real=lock_descriptor))
+    monkeypatch.setattr("filelock.lock_descriptor", failing(errno.ENOLCK, real=lock_descriptor))
     for way in (adopt, take):
         with pytest.raises(LocksUnsupported, match="local file system"):
             way(writers.place())

@@ -18,8 +18,9 @@ from kmq import writer as writer_module
 from kmq.cap import Cap
 from kmq.errors import SpoolError, SpoolFull
 from kmq.partition import Rotation, make
-from kmq.slot import Slot, Turn
+from kmq.slot import Slot
 from kmq.spool import Spool
+from kmq.turn import Turn
 from kmq.writer import for_process
 from tests.support.files import Journal, descriptors_in, failing, files_with
 from tests.support.spooled import lines_in, partitions_in, segments_in, torn_in
@@ -28,6 +29,7 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kmq.lease import Leases
     from tests.support.held import Writers
 
 
@@ -120,6 +122,204 @@ def test_an_abandoned_turn_wakes_who_waits_for_a_thread_that_does_not_exist() ->
     assert turn.run(lambda: "free") == "free"
     turn.abandon()
     assert turn.run(lambda: "still free") == "still free"
+
+
+@pytest.mark.parametrize("what", ["writing", "leading"])
+def test_a_forgotten_slot_wakes_who_waits_for_a_thread_that_does_not_exist(
+    writers: Writers, what: str
+) -> None:
+    """In a child: its thread finds out that it is one, and takes no turn for its parent."""
+    writer = writers.writer()
+    writer.append(b"0\n")
+    slot = writer._process.slots[0]
+    turn = slot._writing if what == "writing" else slot._group._leading
+    turn._lock.acquire()  # by a thread that was left behind
+    turn._holder = -1
+    slot.forget()
+    assert not turn.taken
+
+
+# ---- leases
+
+
+def quickly(leases: Leases, *lines: bytes) -> list[bool]:
+    """Append by the lease, and return what became of each."""
+    return [leases.append(line) is not None for line in lines]
+
+
+def test_what_a_lease_appended_counts_for_rotation(writers: Writers) -> None:
+    """To the byte, as if each had gone the long way."""
+    writer = writers.writer(writers.place(rotation=Rotation(max_bytes=8)))
+    leases = writer.append(b"0\n")
+    assert quickly(leases, b"1\n", b"2\n", b"3\n", b"4\n") == [True, True, True, False]
+    writer.append(b"4\n")
+    assert [path.read_bytes() for path in segments_in(writers.path)] == [
+        b"0\n1\n2\n3\n",
+        b"4\n",
+    ]
+
+
+def test_what_a_lease_appended_counts_for_the_cap(writers: Writers) -> None:
+    """And it gives no leave beyond it."""
+    writer = writers.writer(max_bytes=10)
+    leases = writer.append(b"0\n")
+    assert quickly(leases, b"1\n", b"2\n", b"3\n", b"4\n", b"5\n") == [True] * 4 + [False]
+    with pytest.raises(SpoolFull):
+        writer.append(b"5\n")
+
+
+def test_the_spool_is_measured_each_mebibyte_also_by_lease(writers: Writers) -> None:
+    """Other processes write, too."""
+    looks = 0
+
+    def measured(spool: Spool) -> int:
+        nonlocal looks
+        looks += 1
+        return places.measure(spool)
+
+    writer = writers.writer()
+    cap = Cap(writers.place().spool, 1 << 30, measured=measured)
+    writer._process.cap = cap
+    line = b"x" * 4095 + b"\n"
+    for _ in range(2 * 256 + 1):
+        leases = writer.append(line)
+        while leases.append(line):
+            pass
+        if looks == 3:
+            break
+    assert looks == 3
+    assert len(lines_in(writers.path)) <= 2 * 257 + 16  # and the lease after that look
+
+
+def test_what_a_lease_appended_to_a_removed_segment_is_copied(writers: Writers) -> None:
+    """All since its name was seen last."""
+    writer = writers.writer()
+    leases = writer.append(b"0\n")
+    assert quickly(leases, b"1\n", b"2\n") == [True, True]
+    [segment] = segments_in(writers.path)
+    segment.unlink()
+    writers.clock.advance(1)
+    writer.append(b"3\n")
+    assert lines_in(writers.path) == [b"0", b"1", b"2", b"3"]
+
+
+def test_after_a_torn_write_by_lease_the_next_line_starts_a_segment(writers: Writers) -> None:
+    """A segment is never mended."""
+    short = iter([False, True, False])
+
+    def write(fd: int, data: bytes) -> int:
+        return os.write(fd, data[: len(data) // 2] if next(short) else data)
+
+    writer = writers.writer()
+    writer.append(b"first\n")
+    segment = writer._process.slots[0]._partition.segment  # type: ignore[union-attr]  # it is there
+    segment._files = files_with(write=write)
+    leases = writer.append(b"zero\n")
+    assert quickly(leases, b"one\n", b"one\n") == [False, False]
+    writer.append(b"one\n")
+    assert [path.read_bytes() for path in segments_in(writers.path)] == [
+        b"first\nzero\non",
+        b"one\n",
+    ]
+
+
+def test_while_a_lease_is_out_a_call_goes_through_another_slot(writers: Writers) -> None:
+    """It may be this thread's own, further out; and the slot is used again when the lease is back."""
+    writer = writers.writer()
+    outer = writer.append(b"0\n")
+    lease = outer._get()
+    inner = writer.append(b"inner\n")
+    assert inner is not outer
+    assert len(partitions_in(writers.path)) == 2
+    assert writer._process.depth.value == 0
+    outer.give(lease)
+    assert writer.append(b"1\n") is outer
+    assert len(partitions_in(writers.path)) == 2
+
+
+def test_while_a_lease_is_out_a_durable_call_goes_through_another_slot(
+    writers: Writers,
+) -> None:
+    """As a plain one does."""
+    writer = writers.writer()
+    outer = writer.append(b"0\n")
+    lease = outer._get()
+    assert writer.append(b"inner\n", durably=True) is not outer
+    outer.give(lease)
+    assert writer.append(b"1\n", durably=True) is outer
+    assert len(partitions_in(writers.path)) == 2
+
+
+def test_a_lease_that_does_not_come_back_keeps_its_partition(writers: Writers) -> None:
+    """Whoever has it may yet append there, and nobody else does any more."""
+    writer = writers.writer()
+    hung = writer.append(b"0\n")
+    lease = hung._get()
+    writer.append(b"inner\n")
+    writers.clock.advance(1)
+    leases = writer.append(b"1\n")
+    assert leases is not hung
+    assert leases is writer._process.slots[0].leases
+    assert len(partitions_in(writers.path)) == 3
+    hung.give(lease)
+    assert quickly(hung, b"late\n") == [True]
+    writer.append(b"2\n")
+    assert sorted(lines_in(writers.path)) == [b"0", b"1", b"2", b"inner", b"late"]
+    assert torn_in(writers.path) == []
+
+
+def test_after_a_failed_sync_no_lease_is_left_on_that_segment(writers: Writers) -> None:
+    """What comes next stands in another one, whichever way it goes."""
+    files = files_with(fdatasync=failing(errno.EIO, times=2, real=os.fdatasync))
+    writer = writers.writer(writers.place(files=files))
+    leases = writer.append(b"0\n")
+    with pytest.raises(SpoolError):
+        writer.append(b"1\n", durably=True)
+    assert quickly(leases, b"2\n") == [False]
+    writer.append(b"2\n")
+    assert [path.read_bytes() for path in segments_in(writers.path)] == [
+        b"0\n1\n",
+        b"1\n",
+        b"2\n",
+    ]
+
+
+def test_a_durable_line_alone_is_one_write_and_one_sync(writers: Writers) -> None:
+    """By the lease of the call before, whose names are durable."""
+    done: list[str] = []
+
+    def write(fd: int, data: bytes) -> int:
+        done.append("write")
+        return os.write(fd, data)
+
+    def fdatasync(fd: int) -> None:
+        done.append("sync")
+        os.fdatasync(fd)
+
+    writer = writers.writer(writers.place(files=files_with(write=write, fdatasync=fdatasync)))
+    assert not writer.append_alone(b"0\n")
+    writer.append(b"0\n", durably=True)
+    done.clear()
+    assert writer.append_alone(b"1\n")
+    assert done == ["write", "sync"]
+    writer._process.depth.value = 1
+    assert not writer.append_alone(b"2\n")
+    writer._process.depth.value = 0
+    assert lines_in(writers.path) == [b"0", b"1"]
+
+
+def test_a_lease_on_names_that_may_not_be_durable_is_none_for_durable_lines(
+    writers: Writers,
+) -> None:
+    """Whoever made an adopted partition may have died before its sync."""
+    left = make(writers.place())
+    left.append(b"left\n")
+    left.forget()
+    writer = writers.writer()
+    writer.append(b"0\n")
+    assert not writer.append_alone(b"1\n")
+    writer.append(b"1\n", durably=True)
+    assert writer.append_alone(b"2\n")
 
 
 # ---- lost names
@@ -508,8 +708,8 @@ def test_threads_that_wait_at_the_same_time_share_a_sync(writers: Writers) -> No
     assert entered.wait(20)
     for thread in threads[1:]:
         thread.start()
-    slot = writer._process.slots[0]
-    wait_until(lambda: slot._partition and slot._partition.segment.size == 8 * len(b"0\n"))
+    group = writer._process.slots[0]._group
+    wait_until(lambda: len(group._calls) == 8)
     release.set()
     for thread in threads:
         thread.join()
@@ -520,19 +720,20 @@ def test_after_a_failed_sync_every_waiting_thread_writes_the_same_bytes_to_a_new
     writers: Writers,
 ) -> None:
     """None of them trusts a later success of the old one."""
+    synced: list[str] = []
     failed: list[str] = []
-    good: list[str] = []
     release = threading.Event()
     entered = threading.Event()
 
     def fdatasync(fd: int) -> None:
         path = os.readlink(f"/proc/self/fd/{fd}")
-        entered.set()
-        assert release.wait(20)
-        if not failed or path == failed[0]:
+        if not entered.is_set():
+            entered.set()
+            assert release.wait(20)
+        elif not failed or path == failed[0]:
             failed.append(path)
             raise OSError(errno.EIO, "lost")
-        good.append(path)
+        synced.append(path)
 
     writer = writers.writer(writers.place(files=files_with(fdatasync=fdatasync)))
     threads = [
@@ -543,14 +744,16 @@ def test_after_a_failed_sync_every_waiting_thread_writes_the_same_bytes_to_a_new
     assert entered.wait(20)
     for thread in threads[1:]:
         thread.start()
-    wait_until(lambda: len(lines_in(writers.path)) == 6)
+    group = writer._process.slots[0]._group
+    wait_until(lambda: len(group._calls) == 6)
     release.set()
     for thread in threads:
         thread.join()
     first, second = segments_in(writers.path)
     assert failed == [str(first)]
-    assert set(good) == {str(second)}
-    assert sorted(first.read_bytes().split()) == sorted(second.read_bytes().split())
+    assert synced == [str(first), str(second)]
+    assert sorted(first.read_bytes().split()) == [line.strip() for line in numbered(6)]
+    assert sorted(second.read_bytes().split()) == [line.strip() for line in numbered(6)[1:]]
 
 
 def test_two_failed_syncs_are_an_error(writers: Writers) -> None:

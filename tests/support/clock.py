@@ -13,10 +13,15 @@ class MovableClock(Clock):
     def __init__(self, wall: float = 1_795_500_000.0) -> None:
         self._wall = wall
         self._monotonic = 1_000.0
+        self.quick = self
 
     def wall(self) -> float:
         """Seconds since the epoch."""
         return self._wall
+
+    def time_ns(self) -> int:
+        """Nanoseconds since the epoch."""
+        return int(self._wall * 1_000_000_000)
 
     def monotonic(self) -> float:
         """Seconds since some moment."""

@@ -4,9 +4,10 @@ Python runs signal handlers, which may raise, record or fork, at the begin of a 
 of a loop's round. This program lets a tracer be that handler, at the first such bytecode of a call, then at the second,
 and so on until a call ends undisturbed.
 
-    python tests/support/interrupted.py FOLDER raise|record|fork plain|durable used|making|adopting
+    python tests/support/interrupted.py FOLDER raise|record|fork plain|durable|quick|alone used|making|adopting
 
 The call appends and rotates (`used`), makes a partition, or adopts one; each of the last two in a spool of its own.
+`quick` and `alone` are plain and durable by the lease that the call before left.
 Prints the lines that were acknowledged, as JSON.
 """
 
@@ -20,6 +21,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 import kmq
+from kmq.lease import Leases
 from kmq.locks import boot_id
 from kmq.partition import Place, Rotation, make
 from kmq.spool import Spool
@@ -74,7 +76,9 @@ class Trial:
     def __init__(self, folder: str, action: str, kind: str, state: str) -> None:
         self._folder = folder
         self._handler = {"raise": self._raise, "record": self._record, "fork": self._fork}[action]
-        self._durable = kind == "durable"
+        self._durable = kind in {"durable", "alone"}
+        self._quick = kind in {"quick", "alone"}
+        self._leases = Leases()
         self._state = state
         self._number = 0
         self.acknowledged: list[str] = []
@@ -118,9 +122,16 @@ class Trial:
         self._number += 1
         line = f"{os.getpid()}.{what}.{self._number}"
         pid = os.getpid()
-        self._writer.append(f"{line}\n".encode(), durably=self._durable)
+        data = f"{line}\n".encode()
+        if not (self._quick and self._at_once(data)):
+            self._leases = self._writer.append(data, durably=self._durable)
         if os.getpid() == pid:
             self.acknowledged.append(line)
+
+    def _at_once(self, data: bytes) -> bool:
+        if self._durable:
+            return self._writer.append_alone(data)
+        return self._leases.append(data) is not None
 
     def _raise(self) -> None:
         raise Interrupted

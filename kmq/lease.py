@@ -1,0 +1,91 @@
+"""A lease: leave to append to the open segment, up to so many bytes, without asking anything else.
+
+Owns the quick append. A slot looks at all that has to be looked at before an append (names, age, size, the spool's cap)
+and then gives a lease out; until it takes it back, appends need only what the lease itself knows. It lies in a queue of
+one, from which whoever appends takes it for the time of one write: that excludes threads, and a call inside a call,
+without a lock (taking and putting back cost 90 ns, acquiring and releasing a lock 240 ns, `with lock` 400 ns).
+
+Knows nothing about partitions and commands. Invariant: a lease of which a write did not end as it should says so
+(`TORN`), and is good for nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from .forks import SameProcess
+    from .segment import Segment
+
+__all__ = ["TORN", "Lease", "Leases"]
+
+TORN: Final = -1
+"""What is `left` of a lease while a write is under way, and for good where an exception or a short count ended it."""
+
+
+class Lease:
+    """Leave to append `left` bytes more to `segment`, by its descriptor `fd`, in the process of `here` only."""
+
+    __slots__ = ("fd", "files", "here", "left", "segment")
+
+    def __init__(self, segment: Segment, left: int, here: SameProcess) -> None:
+        self.segment = segment
+        self.fd, self.files = segment.opened
+        self.left = left
+        self.here = here
+
+
+class Leases:
+    """The place where the lease of one slot lies while nobody writes."""
+
+    __slots__ = ("_back", "_get", "_wait", "give")
+
+    def __init__(self) -> None:
+        queue: SimpleQueue[Lease] = SimpleQueue()
+        self._get = queue.get_nowait
+        self._wait = queue.get
+        self._back: list[Lease] = []
+        self.give = queue.put
+
+    def append(self, line: bytes) -> Segment | None:
+        """Append `line` with one write, and return where to; None if it has to go the long way: then it is not there.
+
+        None without a lease, in a child of a fork, past what is left, and after a write that failed or fell short.
+        """
+        try:
+            lease = self._get()
+        except Empty:
+            return None
+        try:
+            size = len(line)
+            left = lease.left - size
+            if left >= 0 and lease.here[0]:
+                # Whatever comes between these, an exception of a signal handler too: the tail may be torn.
+                lease.left = TORN
+                if lease.files.write(lease.fd, line) == size:
+                    lease.left = left
+                    return lease.segment
+        except OSError:
+            lease.left = 0  # nothing was written, so that nothing is torn; the long way meets it again and tells
+        finally:
+            self.give(lease)
+        return None
+
+    def take_back(self, wait_s: float) -> bool:
+        """Say whether the lease is back, or comes back within `wait_s` seconds; then nobody appends by it any more.
+
+        It is until `settled` says that what was appended by it is accounted for.
+        """
+        with contextlib.suppress(Empty):
+            # In one step, between which no signal handler comes whose exception would take the lease along.
+            self._back.extend(iter(self._get, None))
+        if not self._back and wait_s:
+            with contextlib.suppress(Empty):
+                self._back.append(self._wait(timeout=wait_s))
+        return bool(self._back)
+
+    def settled(self) -> None:
+        """Forget the lease that is back."""
+        self._back.clear()
