@@ -2,8 +2,8 @@
 
 Owns how a lock file is opened, locked and believed. Knows nothing about what a lock protects. The lock itself is
 `filelock.lock_descriptor`, loaded with the first lock, and only that: `filelock.FileLock` would make a missing
-directory and file when it takes a lock, and so bring a removed partition back to life under an old checkpoint; and it lets go in an atexit
-handler while other handlers still record.
+directory and file when it takes a lock, and so bring a removed partition back to life under an old checkpoint; and it
+lets go in an atexit handler while other handlers still record.
 
 Invariant: `take` never creates anything, and returns a descriptor only if the file that it locked is the one
 that bears the name at that moment.
