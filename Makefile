@@ -8,6 +8,8 @@
 #   make model    a whole host in simulated time, whatever happens in whatever order: MINUTES=10
 #   make fuzz     hostile lines, segments, checkpoints, answers: INPUTS=1000000
 #   make mutants  each rule removed once, and the test that must notice (docs/reliability.md)
+#   make bench    what kmq costs, beside what it is compared with: docs/performance.md (half an hour; BENCH=append for a part)
+#   make bench-quick  the same in two minutes, less exactly
 #   make lint     ruff: rules and form
 #   make types    mypy, strict
 #   make check    all of these, and the floor of coverage
@@ -17,12 +19,14 @@
 
 DEV := .venv
 DEMO := .venv-demo
+BENCHED := .venv-bench
 JOBS ?= 4
 T ?=
 KILLS ?= 1000
 MINUTES ?= $(if $(filter model,$(MAKECMDGOALS)),10,0)
 IMAGES ?= 100000
 INPUTS ?= 1000000
+BENCH ?=
 
 # The first one that is new enough; python3 is tried first, as it is the one most likely to have venv.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -30,7 +34,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 FOUND = $(shell $(or $(PYTHON),python3) --version 2>/dev/null || echo none)
 INSTALL = bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test syscalls soak power model fuzz mutants lint types check coverage clean
+.PHONY: demo test syscalls soak power model fuzz mutants bench bench-quick lint types check coverage clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/installed
@@ -62,6 +66,13 @@ fuzz: $(DEV)/installed
 mutants: $(DEV)/installed
 	$(DEV)/bin/python -m tests.mutants --jobs 2
 
+# It measures with nginx where that is installed, and says so where it is not.
+bench: $(BENCHED)/installed
+	$(BENCHED)/bin/python -m benchmarks $(BENCH)
+
+bench-quick: $(BENCHED)/installed
+	$(BENCHED)/bin/python -m benchmarks --scale quick $(BENCH)
+
 lint: $(DEV)/installed
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
@@ -75,7 +86,7 @@ coverage: test
 	$(DEV)/bin/coverage report
 
 clean:
-	rm -rf $(DEV) $(DEMO) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(DEV) $(DEMO) $(BENCHED) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
 # The tools, and kmq as it stands in this tree.
 $(DEV)/installed: pyproject.toml constraints.txt
@@ -87,6 +98,17 @@ $(DEV)/installed: pyproject.toml constraints.txt
 $(DEMO)/installed: pyproject.toml constraints.txt $(shell find kmq sender systemd -type f ! -path '*/__pycache__/*')
 	@$(call make_venv,$(DEMO))
 	$(DEMO)/$(INSTALL) --no-compile '.[web]'
+	@touch $@
+
+# What kmq is compared with is none of its tools. A peer that cannot be installed is a row that says so, so that the others
+# are tried one by one where all of them at once cannot be had.
+PEERS = benchmarks/requirements.txt
+$(BENCHED)/installed: pyproject.toml constraints.txt $(PEERS)
+	@$(call make_venv,$(BENCHED))
+	$(BENCHED)/$(INSTALL) --editable '.[all]' trustme
+	@$(BENCHED)/bin/pip install --quiet --disable-pip-version-check -r $(PEERS) || \
+	grep -v '^#' $(PEERS) | while read -r peer; do \
+	$(BENCHED)/bin/pip install --quiet --disable-pip-version-check "$$peer" || echo "left out: $$peer"; done
 	@touch $@
 
 define make_venv
