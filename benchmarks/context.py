@@ -26,6 +26,8 @@ __all__ = ["ROOT", "Context", "environment", "folder_for"]
 
 ROOT: Final = str(Path(__file__).parents[1])
 
+_FOREIGN: Final = ("_PROXY", "_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE")
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -63,7 +65,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def _is_foreign(name: str) -> bool:
-    return name.startswith(("KMQ_", "COVERAGE_")) or name.lower().endswith("_proxy")
+    upper = name.upper()
+    return upper.startswith(("KMQ_", "COVERAGE_")) or upper.endswith(_FOREIGN)
 
 
 def _on_disk() -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import append, commit, imports, many, peers
+from . import append, backlog, commit, crowd, idle, imports, latency, many, peers, sending, share
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,12 @@ GROUPS: Final[dict[str, Callable[[Context], list[Row]]]] = {
     "many": many.run,
     "commit": commit.run,
     "imports": imports.run,
+    "share": share.run,
+    "sending": sending.run,
+    "latency": latency.run,
+    "backlog": backlog.run,
+    "idle": idle.run,
+    "crowd": crowd.run,
 }
 
 TITLES: Final = {
@@ -28,4 +34,10 @@ TITLES: Final = {
     "many": "Four processes",
     "commit": "Durable calls",
     "imports": "What an app loads",
+    "share": "The sender's own share",
+    "sending": "Sending",
+    "latency": "A server that takes its time",
+    "backlog": "A large backlog",
+    "idle": "Nothing to do",
+    "crowd": "Many partitions written to at once",
 }

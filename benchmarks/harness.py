@@ -3,8 +3,8 @@
 Owns the order of the rounds, the clocks, and the statistics. Knows nothing about what is measured.
 
 A shared machine changes its speed from second to second. So what is compared runs in turns of a few milliseconds, in
-one process, and only ratios of one run are told. CPU time of the thread (the kernel's part of it included) is what a call
-costs; its minimum is what the machine can do undisturbed. Wall time and medians are for what waits.
+one process, and only ratios of one run are told. CPU time of the thread, the kernel's part of it included, is what a
+call costs; its minimum is what the machine can do undisturbed. Wall time and medians are for what waits.
 """
 
 from __future__ import annotations
