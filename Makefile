@@ -8,7 +8,7 @@
 #   make model    a whole host in simulated time, whatever happens in whatever order: MINUTES=10
 #   make fuzz     hostile lines, segments, checkpoints, answers: INPUTS=1000000
 #   make mutants  each rule removed once, and the test that must notice (docs/reliability.md)
-#   make bench    what kmq costs, beside what it is compared with: docs/performance.md (half an hour; BENCH=append for a part)
+#   make bench    what kmq costs, beside what it is compared with: docs/performance.md (20 minutes; a part: BENCH=append)
 #   make bench-quick  the same in two minutes, less exactly
 #   make lint     ruff: rules and form
 #   make types    mypy, strict
@@ -68,7 +68,7 @@ mutants: $(DEV)/installed
 
 # It measures with nginx where that is installed, and says so where it is not.
 bench: $(BENCHED)/installed
-	$(BENCHED)/bin/python -m benchmarks $(BENCH)
+	$(BENCHED)/bin/python -m benchmarks --publish $(BENCH)
 
 bench-quick: $(BENCHED)/installed
 	$(BENCHED)/bin/python -m benchmarks --scale quick $(BENCH)

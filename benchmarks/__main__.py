@@ -1,12 +1,12 @@
 """`python -m benchmarks`: measure, and say what came of it.
 
-    python -m benchmarks                      # all, as published: about twenty minutes
+    python -m benchmarks                      # all, as published: about a quarter of an hour
     python -m benchmarks --scale quick        # all, in two minutes
     python -m benchmarks append commit        # some groups
     python -m benchmarks --list
 
-Prints each group when it is done. `--json FILE` keeps the result. Exit 0 also where a bound was not kept: this
-measures, it does not judge a change.
+Prints each group when it is done. `--json FILE` keeps the result; `--publish` writes it into the tree, with the tables
+and plots of docs/performance.md. Exit 0 also where a bound was not kept: this measures, it does not judge a change.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from .context import Context, folder_for
 from .groups import GROUPS, TITLES
 from .machine import describe
+from .publish import publish
 from .report import in_terminal
 from .scale import SCALES
 from .values import Result, to_json
@@ -36,7 +37,7 @@ def main() -> int:
         return 0
     with folder_for(asked.folder) as folder:
         context = Context(SCALES[asked.scale], folder, _say)
-        machine = describe(str(folder), {})
+        machine = describe(str(folder))
         _say("  ".join(f"{name}: {value}" for name, value in machine.items()))
         found = {name: _measured(name, context) for name in GROUPS if name in asked.groups}
     result = Result(machine, asked.scale, found)
@@ -44,6 +45,8 @@ def main() -> int:
     _say(f"{len(judged)} bounds, {judged.count(True)} kept")
     if asked.json:
         Path(asked.json).write_text(to_json(result), "utf-8")
+    if asked.publish:
+        publish(result)
     return 0
 
 
@@ -52,6 +55,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--scale", choices=SCALES, default="full")
     parser.add_argument("--json", metavar="FILE", help="where the result goes")
+    parser.add_argument("--publish", action="store_true", help="write results.json and docs/")
     parser.add_argument("--folder", help="on which disk; default: where temporary files go")
     parser.add_argument("--list", action="store_true", help="name the groups")
     asked = parser.parse_args()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from kmq import Client
 
 from .calls import NAME, PERSON, PROPERTIES, line_of, make_spool
-from .harness import quiet, ratio_of_medians
+from .harness import percentile, quiet, ratio_of_medians
 from .machine import file_system, is_in_memory
 from .values import Row, at_least
 
@@ -37,26 +37,26 @@ _GIVEN: Final = PROPERTIES[2]
 
 
 def run(context: Context) -> list[Row]:
-    """Let bare syncs and each number of threads take turns; compare events a second."""
-    rates: dict[int, list[float]] = {threads: [] for threads in (0, *_BOUNDS)}
+    """Let each number of threads take turns with bare syncs, which go before each: the disk's speed changes too."""
+    counts = [one for one, bound in _BOUNDS.items() if bound or context.scale.name == "full"]
+    durable: dict[int, list[float]] = {threads: [] for threads in counts}
+    bare: dict[int, list[float]] = {threads: [] for threads in counts}
     with context.room("commit") as folder:
         client = Client(make_spool(folder / "spool"), sync=True)
         client.record(NAME, _GIVEN, person=PERSON)
-        bare = _bare(folder / "bare", line_of(folder / "spool"))
+        once = _bare(folder / "bare", line_of(folder / "spool"))
         with quiet():
             for _ in range(max(2, context.scale.windows)):
-                for threads, found in rates.items():
-                    # As many bare ones before each: the disk's own speed changes too.
-                    found.append(
-                        _rate([bare] if threads == 0 else [_durable(client)] * threads, context)
-                    )
+                for threads in counts:
+                    bare[threads].append(_rate([once], context))
+                    durable[threads].append(_rate([_durable(client)] * threads, context))
         note = f"on {file_system(str(folder))}"
         note += ": in memory, where a sync costs nothing" if is_in_memory(str(folder)) else ""
-    return [_row(threads, rates, note) for threads in _BOUNDS]
+    return [_row(threads, durable[threads], bare[threads], note) for threads in counts]
 
 
-def _row(threads: int, rates: dict[int, list[float]], note: str) -> Row:
-    found = ratio_of_medians(rates[threads], rates[0])
+def _row(threads: int, durable: list[float], bare: list[float], note: str) -> Row:
+    found = ratio_of_medians(durable, bare)
     return Row(
         f"commit-{threads}",
         f"`sync=True`, {threads} thread{'s' if threads > 1 else ''}, against bare write and fdatasync",
@@ -64,17 +64,13 @@ def _row(threads: int, rates: dict[int, list[float]], note: str) -> Row:
         "x",
         found.spread,
         {
-            "events a second": _median(rates[threads]),
-            "bare syncs a second": _median(rates[0]),
+            "events a second": percentile(durable, 0.5),
+            "bare syncs a second": percentile(bare, 0.5),
         },
         {"threads": threads},
         _BOUNDS[threads],
         note,
     )
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
 
 
 def _durable(client: Client) -> Callable[[], object]:

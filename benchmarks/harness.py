@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["Ratio", "Sample", "interleave", "percentile", "quiet", "ratio", "ratio_of_medians"]
 
@@ -76,7 +76,7 @@ def ratio_of_medians(a: Sequence[float], b: Sequence[float]) -> Ratio:
     return Ratio(statistics.median(a) / statistics.median(b), _spread(a, b))
 
 
-def percentile(values: Sequence[float], share: float) -> float:
+def percentile(values: Iterable[float], share: float) -> float:
     """Return the value below which `share` of them lie, between its neighbours where it falls between two.
 
     >>> percentile([1.0, 2.0, 3.0], 0.5), percentile([1.0, 2.0], 0.5)

@@ -71,8 +71,7 @@ def _row(context: Context, name: str) -> Row:
         except subprocess.TimeoutExpired:
             return missing(f"peer-{name}", what, "x", f"was not done after {_TIMEOUT_S:.0f} s")
     if told.returncode != 0:
-        last = told.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return missing(f"peer-{name}", what, "x", last[0] if last else "failed")
+        return missing(f"peer-{name}", what, "x", _why(told.stderr.decode(errors="replace")))
     cpu, wall = json.loads(told.stdout)
     found = ratio(cpu["peer"], cpu["bare"])
     return Row(
@@ -88,6 +87,11 @@ def _row(context: Context, name: str) -> Row:
             "times record": min(cpu["peer"]) / min(cpu["record"]),
         },
     )
+
+
+def _why(said: str) -> str:
+    last = (said.strip().splitlines() or ["it failed, and said nothing"])[-1]
+    return "not installed" if last.startswith("ModuleNotFoundError") else last
 
 
 # Peers

@@ -68,8 +68,7 @@ class Program:
         """Raise `Ended` where it has ended."""
         if self._process.poll() is not None:
             said = self._process.stderr.read() if self._process.stderr else b""
-            last = said.decode(errors="replace").strip().splitlines()[-1:]
-            raise Ended(last[0] if last else f"ended with {self._process.returncode}")
+            raise Ended(_last(said) or f"ended with {self._process.returncode}")
 
     def stop(self, timeout_s: float = _END_S) -> None:
         """Close its standard input, which is how those that read it are told to end, and wait for that."""
@@ -92,6 +91,11 @@ class Program:
         for stream in (self._process.stdin, self._process.stderr):
             if stream:
                 stream.close()
+
+
+def _last(said: bytes) -> str:
+    last = (said.decode(errors="replace").strip().splitlines() or [""])[-1]
+    return "not installed" if last.startswith("ModuleNotFoundError") else last
 
 
 def sender(  # noqa: PLR0913 - the options of a command, by their names

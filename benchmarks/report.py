@@ -49,7 +49,7 @@ def _line(row: Row) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the rows as a table of the document."""
-    lines = ["| what | measured | rounds | bound | |", "|---|---|---|---|---|"]
+    lines = ["| what | measured | of the rounds | must be | made of |", "|---|---|---|---|---|"]
     lines += [_cells(row) for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -57,15 +57,19 @@ def markdown(rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> str:
     spread = f"{figure(row.spread[0])} to {figure(row.spread[1])}" if row.spread else ""
     bound = f"{row.bound.kind} {figure(row.bound.limit)}" if row.bound else ""
-    judged = {None: "", True: "kept", False: "**not kept**"}[row.met]
+    judged = {None: "", True: ": kept", False: ": **not kept**"}[row.met]
     parts = [f"{name}: {figure(value)}" for name, value in row.parts.items()]
-    last = "; ".join([*([judged] if judged else []), *parts, *([row.note] if row.note else [])])
-    return f"| {row.what} | {figure(row.value, row.unit)} | {spread} | {bound} | {last} |"
+    last = "; ".join([*parts, *([row.note] if row.note else [])]).replace("|", "\\|")
+    return f"| {row.what} | {figure(row.value, row.unit)} | {spread} | {bound}{judged} | {last} |"
 
 
 def machine_table(machine: Mapping[str, str]) -> str:
     """Return what the machine is, as a table of the document."""
-    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in machine.items())]
+    lines = [
+        "| what | which |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in machine.items()),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -74,6 +78,8 @@ def with_tables(document: str, result: Result) -> str:
 
     def made(found: re.Match[str]) -> str:
         name = found[2]
+        if name != "machine" and name not in result.groups:
+            return found[0]
         text = machine_table(result.machine) if name == "machine" else markdown(result.groups[name])
         return f"{found[1]}\n{text}\n{found[3]}"
 

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.strace
 
 STRACE = shutil.which("strace")
+APPENDS = 100  # as many as the program below makes
 PROGRAM = """
 import os, sys
 from kmq import Client
 client = Client(sys.argv[1], sync=sys.argv[2] == "durable")
 client.record("first", person="bob")
 os.write(2, b"begin\\n")
-for number in range(10):
+for number in range(100):
     client.record("n", {"id": str(number)}, person="bob")
 os.write(2, b"end\\n")
 """
@@ -39,6 +40,11 @@ def traced(tmp_path: Path) -> Path:
             "strace is missing, and without it nothing shows what an append costs: apt-get install strace"
         )
     return tmp_path / "trace"
+
+
+# What a call may ask besides its write: whether it was forked, what time it is (where the kernel does not tell that
+# without being asked), and memory for the interpreter.
+HARMLESS = {"brk", "clock_gettime", "getpid", "gettimeofday", "mmap", "munmap"}
 
 
 def calls_between(trace: Path) -> list[str]:
@@ -68,7 +74,9 @@ def test_an_append_is_one_write(
     # About once a second the writer looks whether its names are still there; a slow machine may see several.
     assert len(looks) % 4 == 0
     rest = [line for line in concerning if line not in looks]
-    assert [line.partition("(")[0] for line in rest] == each * 10
+    elsewhere = {line.partition("(")[0] for line in calls_between(traced) if line not in concerning}
+    assert elsewhere <= HARMLESS
+    assert [line.partition("(")[0] for line in rest] == each * APPENDS
     assert all(f"<{segment}>" in line for line in rest)
     assert os.path.getsize(segment) == sum(
         len(line) + 1 for line in segment.read_bytes().splitlines()
