@@ -9,8 +9,10 @@ used as its own documentation shows it, with one connection for each request in 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import itertools
+import select
 import ssl
 import sys
 from pathlib import Path
@@ -26,6 +28,53 @@ _OK: Final = 200
 
 def _pycurl(urls: Iterator[str], in_flight: int, ca: str | None) -> None:
     pycurl = importlib.import_module("pycurl")
+    multi = _multi(pycurl, urls, in_flight, ca)
+    while True:
+        multi.perform()
+        while _again(multi, pycurl, urls):
+            multi.perform()
+        multi.select(1.0)
+
+
+def _pycurl_epoll(urls: Iterator[str], in_flight: int, ca: str | None) -> None:
+    """For hundreds in flight, of which each call of `perform` would look at all."""
+    pycurl = importlib.import_module("pycurl")
+    watched = select.epoll()
+    wanted = {pycurl.POLL_IN: select.EPOLLIN, pycurl.POLL_OUT: select.EPOLLOUT}
+    wanted[pycurl.POLL_INOUT] = select.EPOLLIN | select.EPOLLOUT
+    known: set[int] = set()
+    waits_s = [0.0]
+
+    def on_socket(what: int, fd: int, *_: object) -> None:
+        if what == pycurl.POLL_REMOVE:
+            known.discard(fd)
+            with contextlib.suppress(OSError):  # curl may have closed it already
+                watched.unregister(fd)
+        elif fd in known:
+            watched.modify(fd, wanted[what])
+        else:
+            known.add(fd)
+            watched.register(fd, wanted[what])
+
+    def on_timer(wait_ms: int) -> None:
+        waits_s[0] = 1.0 if wait_ms < 0 else wait_ms / 1000
+
+    multi = _multi(pycurl, urls, in_flight, ca)
+    multi.setopt(pycurl.M_SOCKETFUNCTION, on_socket)
+    multi.setopt(pycurl.M_TIMERFUNCTION, on_timer)
+    multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+    while True:
+        ready = watched.poll(waits_s[0], in_flight)
+        for fd, what in ready:
+            acts = pycurl.CSELECT_IN * bool(what & select.EPOLLIN)
+            acts |= pycurl.CSELECT_OUT * bool(what & select.EPOLLOUT)
+            multi.socket_action(fd, acts)
+        _again(multi, pycurl, urls)
+        if not ready or waits_s[0] == 0:
+            multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
+
+def _multi(pycurl: Any, urls: Iterator[str], in_flight: int, ca: str | None) -> Any:  # noqa: ANN401 - pycurl ships no types
     multi = pycurl.CurlMulti()
     multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_MULTIPLEX)
     multi.setopt(pycurl.M_MAX_CONCURRENT_STREAMS, 1_000)
@@ -39,14 +88,10 @@ def _pycurl(urls: Iterator[str], in_flight: int, ca: str | None) -> None:
             handle.setopt(pycurl.CAINFO, ca)
         handle.setopt(pycurl.URL, next(urls))
         multi.add_handle(handle)
-    while True:
-        multi.perform()
-        while _again(multi, pycurl.URL, pycurl.RESPONSE_CODE, urls):
-            multi.perform()
-        multi.select(1.0)
+    return multi
 
 
-def _again(multi: Any, url: int, status: int, urls: Iterator[str]) -> int:  # noqa: ANN401 - pycurl ships no types
+def _again(multi: Any, pycurl: Any, urls: Iterator[str]) -> int:  # noqa: ANN401 - pycurl ships no types
     """Give each handle whose answer is there its next URL; return how many there were."""
     again = 0
     queued = 1
@@ -55,10 +100,10 @@ def _again(multi: Any, url: int, status: int, urls: Iterator[str]) -> int:  # no
         if failed:
             raise SystemExit(f"a request failed: {failed[0][1:]}")
         for handle in done:
-            if handle.getinfo(status) != _OK:
+            if handle.getinfo(pycurl.RESPONSE_CODE) != _OK:
                 raise SystemExit("a request was not answered with 200")
             multi.remove_handle(handle)
-            handle.setopt(url, next(urls))
+            handle.setopt(pycurl.URL, next(urls))
             multi.add_handle(handle)
             again += 1
     return again
@@ -112,6 +157,7 @@ def _aiohttp(urls: Iterator[str], in_flight: int, ca: str | None) -> None:
 
 LIBRARIES: Final[dict[str, Callable[[Iterator[str], int, str | None], None]]] = {
     "pycurl": _pycurl,
+    "pycurl-epoll": _pycurl_epoll,
     "aiohttp": _aiohttp,
     "urllib3": _urllib3,
     "requests-prepared": _requests_prepared,

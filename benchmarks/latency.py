@@ -103,7 +103,7 @@ def _row(context: Context, folder: Path, server: Server, cell: _Cell) -> Row:
             with bare(
                 folder,
                 server,
-                "pycurl",
+                "pycurl-epoll",
                 cell.kind,
                 delay_ms=cell.delay_ms,
                 in_flight=cell.in_flight,
