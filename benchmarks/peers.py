@@ -201,11 +201,10 @@ def _posthog(_: Path) -> Repeat:
     made = importlib.import_module("posthog").Posthog
     client = made("key", host=_NOBODY, max_queue_size=0, thread=0)
     lanes = [one for one in vars(client).values() if hasattr(one, "queue")]
-    queues = [one for one in (getattr(lane, "queue", None) for lane in lanes) if one is not None]
 
     def clear() -> None:
-        for queue in queues:
-            queue.queue.clear() if hasattr(queue, "queue") else queue.clear()
+        for lane in lanes:
+            lane.queue.queue.clear()
 
     return _each(lambda: client.capture(NAME, distinct_id=PERSON, properties=dict(_GIVEN)), clear)
 
