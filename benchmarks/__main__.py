@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from .context import Context, folder_for
 from .groups import GROUPS, TITLES
 from .machine import describe
-from .publish import publish
+from .publish import publish, redraw
 from .report import in_terminal
 from .scale import SCALES
 from .values import Result, to_json
@@ -34,6 +34,9 @@ def main() -> int:
     asked = _asked()
     if asked.list:
         _say("\n".join(f"{name:<10} {TITLES[name]}" for name in GROUPS))
+        return 0
+    if asked.redraw:
+        redraw()
         return 0
     with folder_for(asked.folder) as folder:
         context = Context(SCALES[asked.scale], folder, _say)
@@ -56,6 +59,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--scale", choices=SCALES, default="full")
     parser.add_argument("--json", metavar="FILE", help="where the result goes")
     parser.add_argument("--publish", action="store_true", help="write results.json and docs/")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing; make docs/ anew")
     parser.add_argument("--folder", help="on which disk; default: where temporary files go")
     parser.add_argument("--list", action="store_true", help="name the groups")
     asked = parser.parse_args()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from .harness import percentile
 from .programs import Ended, Program, sender, wait_for
 from .servers import NoServer, serving
 from .spools import filled
-from .turns import in_turns
+from .turns import Turns, window
 from .values import Row, at_most, missing
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from .context import Context
     from .servers import Server
-    from .turns import Turns
 
 __all__ = ["run"]
 
@@ -28,10 +27,8 @@ _STARTS: Final = 3
 _FIRST_S: Final = at_most(1.0)
 _MEMORY_MB: Final = at_most(40.0)
 
-# Cost is compared over the first fifty thousand lines, so that the smallest backlog does not end before.
-_TURNS: Final = 5
-_TURN_S: Final = 0.2
-_SMALL: Final = 100_000
+_FIRST: Final = 100
+_SMALL: Final = 200_000  # more than goes out in the two seconds
 _WIDE: Final = 1_000_000
 _UNIT: Final = "us of CPU an event"
 _SPREAD: Final = (1, 10, 100, 1_000)
@@ -99,14 +96,14 @@ def _peak(context: Context, server: Server, spool: str) -> tuple[int, int]:
     url = server.url("tls")
     before = server.count()
     with sender(spool, url, in_flight=_IN_FLIGHT, ca_file=server.ca_file) as program:
-        wait_for(lambda: _has_sent(program, server, before), "the first thousand events")
+        wait_for(lambda: _has_sent(program, server, before), "the first events")
         time.sleep(context.scale.warm_s + context.scale.windows * context.scale.window_s)
         return program.peak_bytes(), server.count() - before
 
 
 def _has_sent(program: Program, server: Server, before: int) -> bool:
     program.must_run()
-    return server.count() - before > min(1_000, _SMALL)
+    return server.count() - before > _FIRST
 
 
 # Cost
@@ -116,40 +113,67 @@ def _costs(context: Context) -> list[Row]:
     most = context.scale.lines
     sizes = [size for size in (_SMALL, 1_000_000, 10_000_000) if size <= most] or [most]
     counts = [count for count in _SPREAD if count <= context.scale.partitions]
-    deep = {f"{size:,} lines in one partition": (size, 1) for size in sizes}
-    wide = {
-        f"{min(_WIDE, most):,} lines in {count:,} partition{'s' if count > 1 else ''}": (
-            min(_WIDE, most),
-            count,
-        )
-        for count in counts
-    }
-    return _cost(context, "lines", deep) + _cost(context, "partitions", wide)
-
-
-def _cost(context: Context, axis: str, shapes: dict[str, tuple[int, int]]) -> list[Row]:
-    """Let a sender run on each of these spools, in turns."""
-    context.say(f"  cost against {axis}")
-    with context.room(f"cost-{axis}") as folder, contextlib.ExitStack() as stack:
+    deep = [_Shape("lines", size, 1) for size in sizes]
+    wide = [_Shape("partitions", min(_WIDE, most), count) for count in counts]
+    with context.room("cost") as folder:
         try:
-            server = stack.enter_context(serving(folder / "nginx"))
-            programs = {}
-            for number, (name, shape) in enumerate(shapes.items()):
-                spool = filled(folder / f"spool-{number}", *shape)
-                programs[name] = stack.enter_context(sender(spool, server.url("plain")))
-            found = in_turns(programs, server.count, turns=_TURNS, turn_s=_TURN_S, warm_s=_TURN_S)
+            with serving(folder / "nginx") as server:
+                return _cost(context, server, deep) + _cost(context, server, wide)
         except (NoServer, Ended) as error:
-            return [
-                missing(_id(axis, shape), name, _UNIT, str(error)) for name, shape in shapes.items()
-            ]
-    return [_cost_row(axis, name, shapes[name], turns) for name, turns in found.items()]
+            return [missing(one.id, one.what, _UNIT, str(error)) for one in (*deep, *wide)]
 
 
-def _cost_row(axis: str, name: str, shape: tuple[int, int], turns: Turns) -> Row:
-    spread = percentile(turns.cpu, 0.1) * 1e6, percentile(turns.cpu, 0.9) * 1e6
-    at: dict[str, float | str] = {"axis": axis, "lines": shape[0], "partitions": shape[1]}
-    return Row(_id(axis, shape), name, min(turns.cpu) * 1e6, _UNIT, spread, at=at)
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A backlog, and on which axis it stands."""
+
+    axis: str
+    lines: int
+    partitions: int
+
+    @property
+    def id(self) -> str:
+        return f"backlog-cost-{self.axis}-{self.lines if self.axis == 'lines' else self.partitions}"
+
+    @property
+    def what(self) -> str:
+        where = "one partition" if self.partitions == 1 else f"{self.partitions:,} partitions"
+        return f"an event, {self.lines:,} lines in {where}"
 
 
-def _id(axis: str, shape: tuple[int, int]) -> str:
-    return f"backlog-cost-{axis}-{shape[axis == 'partitions']}"
+def _cost(context: Context, server: Server, shapes: list[_Shape]) -> list[Row]:
+    """Let a sender run on each of them for a while, again and again."""
+    found = {shape: Turns() for shape in shapes}
+    for _ in range(max(1, context.scale.windows // 5)):
+        for shape, turns in found.items():
+            context.say(f"  {shape.what}")
+            _take(context, server, shape, turns)
+    return [_cost_row(shape, turns) for shape, turns in found.items()]
+
+
+def _take(context: Context, server: Server, shape: _Shape, turns: Turns) -> None:
+    """Add what an event costs a sender that begins with this backlog, once its first second is over.
+
+    It stands still in no part of it: what it does once a second must be there as often as it is.
+    """
+    with context.room("shape") as folder:
+        spool = filled(folder / "spool", shape.lines, shape.partitions)
+        before = server.count()
+        with sender(spool, server.url("plain")) as program:
+            wait_for(lambda: _has_sent(program, server, before), "the first events", 60)
+            time.sleep(min(1.0, context.scale.window_s))
+            taken = window(program, server.count, min(1.0, 2 * context.scale.window_s))
+    turns.cpu += taken.cpu
+    turns.rate += taken.rate
+
+
+def _cost_row(shape: _Shape, turns: Turns) -> Row:
+    return Row(
+        shape.id,
+        shape.what,
+        min(turns.cpu) * 1e6,
+        _UNIT,
+        (percentile(turns.cpu, 0.1) * 1e6, percentile(turns.cpu, 0.9) * 1e6),
+        {"events a second": percentile(turns.rate, 0.5)},
+        {"axis": shape.axis, "lines": shape.lines, "partitions": shape.partitions},
+    )

@@ -6,6 +6,7 @@ not drawn: the one that is there stays.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from .plots import Axis, Bar, Curve, Panel, bars, curves
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from .values import Result, Row
 
 __all__ = ["PICTURES", "drawn"]
-
-_DECADES: Final = (0.1, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
 def drawn(result: Result) -> dict[str, str]:
@@ -117,11 +116,10 @@ def _backlog(result: Result) -> str | None:
 def _cost_panel(rows: Sequence[Row], axis: str, title: str) -> Panel:
     points = [(float(row.at[axis]), row.value) for row in rows if row.value is not None]
     most = max(value for _, value in points)
-    step = next(one for one in (5, 10, 20, 50, 100) if one * 5 >= most * 1.2)
     return Panel(
         f"against the number of {title}",
         Axis(f"{title}, logarithmic", [point[0] for point in points]),
-        Axis("us of CPU an event", [step * number for number in range(6)], linear=True),
+        Axis("us of CPU an event", _steps(most * 1.2), linear=True),
         [Curve("", points)],
     )
 
@@ -132,7 +130,7 @@ def _commit(result: Result) -> str | None:
         return None
     ours = [(float(row.at["threads"]), row.parts["events a second"]) for row in rows]
     bare = [(float(row.at["threads"]), row.parts["bare syncs a second"]) for row in rows]
-    ticks = [0.0, *_steps(max(value for _, value in ours + bare))]
+    ticks = _steps(max(value for _, value in ours + bare))
     panel = Panel(
         "threads that wait at the same time share one sync",
         Axis("threads, logarithmic", [one for one, _ in ours]),
@@ -165,14 +163,12 @@ def _plain(row: Row) -> str:
 
 def _axis(name: str, values: Sequence[float]) -> Axis:
     """Return a logarithmic axis of whole decades around these values."""
-    low = max(one for one in _DECADES if one <= min(values))
-    high = min(one for one in _DECADES if one >= max(values))
-    return Axis(name, [one for one in _DECADES if low <= one <= high])
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    return Axis(name, [10.0**power for power in range(low, max(high, low + 1) + 1)])
 
 
 def _steps(most: float) -> list[float]:
-    step = next(one for one in _ROUND if one * 6 >= most)
-    return [step * number for number in range(1, 7)]
-
-
-_ROUND: Final = (1_000.0, 2_000.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0, 100_000.0, 1_000_000.0)
+    """Return six round numbers from nothing to at least `most`."""
+    power = 10.0 ** math.floor(math.log10(most / 5))
+    step = next(one * power for one in (1, 2, 5, 10) if one * power * 5 >= most)
+    return [step * number for number in range(6)]
