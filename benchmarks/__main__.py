@@ -12,6 +12,7 @@ and plots of docs/performance.md. Exit 0 also where a bound was not kept: this m
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -35,6 +36,7 @@ def main() -> int:
     if asked.list:
         _say("\n".join(f"{name:<10} {TITLES[name]}" for name in GROUPS))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     if asked.redraw:
         redraw()
         return 0
