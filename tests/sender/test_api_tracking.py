@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -46,5 +44,5 @@ def test_tracking_is_the_inverse_of_the_api(command: Command, key: str) -> None:
     request = request_for(command, key)
     tracked = command_of(request.path, pairs_of(request.query.encode("ascii")), NOW)
     time = int(NOW) if command.kind == "alias" else command.time
-    assert tracked.command == replace(command, time=time, key=None)
+    assert tracked.command == command._replace(time=time, key=None)
     assert tracked.key == (command.key or key)
