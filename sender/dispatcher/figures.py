@@ -66,21 +66,18 @@ class Figures:
         self.events: Counter[str] = Counter()
         self.last_error: LastError | None = None
         self.out = Rate()
-        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
-
-    def answered(self, seconds: float) -> None:
-        """Take in how long an answer took."""
-        self._latencies.append(seconds)
+        self.latencies: deque[float] = deque(maxlen=_LATENCIES)
+        """How long the last answers took, in seconds."""
 
     def latency(self, share: float) -> float | None:
         """Return the time in seconds within which `share` of the last 1,000 answers came; None before the first.
 
         >>> figures = Figures()
-        >>> for seconds in (0.1, 0.2, 0.3): figures.answered(seconds)
+        >>> for seconds in (0.1, 0.2, 0.3): figures.latencies.append(seconds)
         >>> figures.latency(0.5)
         0.2
         """
-        if not self._latencies:
+        if not self.latencies:
             return None
-        ordered = sorted(self._latencies)
+        ordered = sorted(self.latencies)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

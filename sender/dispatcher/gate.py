@@ -20,8 +20,7 @@ never tried may go at once.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sender.api import delay_s
 from sender.flow import Outcome, Verdict
@@ -45,14 +44,28 @@ class GateState(enum.Enum):
     BLOCKED = "blocked"
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Protocol):
     """What the gate needs to know of a command when its answer comes: who it is, and in which window it went."""
 
-    ticket: int
-    person: str
-    window: int
-    own_key: bool = False
+    @property
+    def ticket(self) -> int:
+        """What tells it apart."""
+        ...
+
+    @property
+    def person(self) -> bytes:
+        """Whose it is."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """The gate's window in which it was sent."""
+        ...
+
+    @property
+    def own_key(self) -> bool:
+        """Whether it bears a key of its own."""
+        ...
 
 
 class Gate:
@@ -70,10 +83,12 @@ class Gate:
         self._failures = 0
         self._not_before = 0.0
         self._pause_until = 0.0
+        self.calm = True
+        """Whether nothing but deliveries has come since the last one: then one more changes nothing."""
         self.own_keys_refused = 0
         """How many answers refused a key that came with its command."""
         self._failing: set[int] = set()
-        self._refused: list[str] = []
+        self._refused: list[bytes] = []
 
     def judge(self, sent: Sent, outcome: Outcome, now: float, in_flight: int) -> Verdict:
         """Return what `outcome` means in the light of all others; `in_flight` are those still under way.
@@ -83,6 +98,7 @@ class Gate:
         if outcome.verdict is Verdict.DELIVERED:
             self._open(now)
             return outcome.verdict
+        self.calm = False
         if outcome.verdict is Verdict.REJECTED:
             return self._judge_refusal(sent, outcome, now, in_flight)
         if sent.own_key and outcome.status in _KEY_REFUSED:
@@ -128,6 +144,7 @@ class Gate:
         self._failures = 0
         self._failing.clear()
         self._refused.clear()
+        self.calm = True
 
     def _fail(self, sent: Sent, outcome: Outcome, now: float, in_flight: int) -> None:
         self._failing.add(sent.ticket)

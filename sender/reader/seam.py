@@ -15,7 +15,6 @@ lies at that position. Offsets only grow, and several lines can lie at one.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Final
 
 from sender.flow import Line, Position
@@ -43,4 +42,4 @@ def moved(line: Line, floor: int, ceiling: float) -> Line:
     """Return `line` with a position that lies between the two."""
     start = int(max(floor, min(line.position.start, ceiling)))
     end = int(max(floor, min(line.position.end, ceiling)))
-    return replace(line, position=Position(line.position.partition, start, end))
+    return line._replace(position=Position(line.position.partition, start, end))

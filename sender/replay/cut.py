@@ -6,7 +6,6 @@ length: of one that is too long both ends are kept, since an intact command can 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from kmq.command import MAX_LINE, salvage
@@ -61,10 +60,10 @@ def _too_long(whole: Line, tail: bytes, newline: int) -> list[Line]:
     # As in the sender: a block of zeros can be longer than any line, and the command that begins behind it is whole.
     intact = salvage(tail)
     if intact is None:
-        return [replace(whole, fault="too-long")]
+        return [whole._replace(fault="too-long")]
     position = whole.position
     begin = position.end - newline - (len(tail) - intact)
     return [
-        replace(whole, position=replace(position, end=begin), fault="too-long"),
-        Line(replace(position, start=begin), tail[intact:]),
+        whole._replace(position=position._replace(end=begin), fault="too-long"),
+        Line(position._replace(start=begin), tail[intact:]),
     ]

@@ -88,7 +88,6 @@ class Replay:
         """Read ahead, send what may go, settle what was answered; waits a quarter of a second at most."""
         read = self._read_ahead()
         turns.turn(self.dispatcher, 0.0 if read or self.done else self._wait_s(), self._clock)
-        self.dispatcher.low_water()  # forgets what is settled
 
     def _read_ahead(self) -> int:
         if self.dispatcher.crowded():

@@ -258,7 +258,7 @@ def test_a_flooded_partition_is_paused_and_taken_up_again(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too much beyond a mark stops the reading of that partition, and of that one only, until the mark moves."""
-    monkeypatch.setattr("sender.dispatcher.dispatcher.MAX_BEYOND", 10)
+    monkeypatch.setattr("sender.dispatcher.track.MAX_BEYOND", 10)
     partition = fill(spool, *[f"person {n}" for n in range(40)])
 
     def answer(delivery: Delivery) -> Outcome:

@@ -31,5 +31,5 @@ def test_latency_is_the_time_within_which_a_share_of_the_answers_came() -> None:
     figures = Figures()
     assert figures.latency(0.5) is None
     for hundredth in range(1, 101):
-        figures.answered(hundredth / 100)
+        figures.latencies.append(hundredth / 100)
     assert (figures.latency(0.5), figures.latency(0.99), figures.latency(0.0)) == (0.5, 0.99, 0.01)

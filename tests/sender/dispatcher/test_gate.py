@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from sender.dispatcher import GateState
-from sender.dispatcher.gate import Gate, Sent
+from sender.dispatcher.gate import Gate
 from sender.flow import Outcome, Verdict
 from tests.support.sinks import DELIVERED, answered
 
 BLOCKED = answered(403, Verdict.BLOCKED)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A command that was sent."""
+
+    ticket: int
+    person: bytes
+    window: int
+    own_key: bool = False
 
 
 def refused(status: int) -> Outcome:
@@ -23,7 +35,7 @@ def gate() -> Gate:
 
 
 def sent(gate: Gate, ticket: int, person: str = "") -> Sent:
-    return Sent(ticket, person or f"person {ticket}", gate.window)
+    return Sent(ticket, (person or f"person {ticket}").encode(), gate.window)
 
 
 def test_one_command_that_fails_beside_others_does_not_close_the_gate(gate: Gate) -> None:
@@ -134,7 +146,7 @@ def test_retry_after_is_a_minimum_when_everything_fails(gate: Gate) -> None:
 def test_a_refusal_of_an_apps_own_key_does_not_block_the_host(gate: Gate, status: int) -> None:
     """It says nothing about the sender's key, nor about the API."""
     for ticket in range(50):
-        own = Sent(ticket, "bob", gate.window, own_key=True)
+        own = Sent(ticket, b"bob", gate.window, own_key=True)
         assert gate.judge(own, answered(status, Verdict.BLOCKED), 0.0, 0) is Verdict.RETRY
     assert gate.state is GateState.OPEN
     assert gate.own_keys_refused == 50

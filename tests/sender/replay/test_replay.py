@@ -258,7 +258,7 @@ def test_too_much_beyond_one_that_hangs_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one source no more is kept in mind than of a partition."""
-    monkeypatch.setattr("sender.dispatcher.dispatcher.MAX_BEYOND", 100)
+    monkeypatch.setattr("sender.dispatcher.track.MAX_BEYOND", 100)
     time = Time()
     content = b"".join(encode(Command(f"p{number}", AT, "x")) for number in range(5_000))
     sink = Answers(time, lambda command, _: None if command.person == "p0" else DELIVERED)
