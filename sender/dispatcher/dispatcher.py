@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from kmq.clock import CLOCK, Clock
@@ -20,6 +21,7 @@ from kmq.command import Unreadable, decode, salvage
 from sender.api import delay_s
 from sender.flow import Delivery, Verdict
 
+from .congestion import Congestion
 from .entry import Entry, Trouble
 from .figures import Figures, LastError
 from .gate import Gate, GateState
@@ -41,6 +43,8 @@ _READ_AHEAD_LINES: Final = 20_000
 _READ_AHEAD_BYTES: Final = 16 << 20
 _STUCK_FAILURES: Final = 50
 _STUCK_S: Final = 3_600.0
+_TOO_MANY: Final = 429
+_TOO_MUCH: Final = frozenset({"answered-429", "answered-503", "timeout"})
 
 _PERSON: Final = b'{"_p":"'
 _BACKSLASH: Final = ord("\\")
@@ -73,7 +77,6 @@ class Dispatcher:
         self.figures = Figures()
         self.gate = Gate(random)
         self._sink = sink
-        self._window = window
         self._random = random
         self._clock = clock
         self._tickets = itertools.count(1)
@@ -81,12 +84,18 @@ class Dispatcher:
         self._lanes = Lanes()
         self._refusals = Refusals(keep)
         self._in_flight: dict[int, Entry] = {}
+        self._congestion = Congestion(window.max_in_flight)
         self._pace = None if window.rate is None else Pace(window.rate)
 
     @property
     def in_flight(self) -> int:
         """Commands that were handed to the sink and not answered yet."""
         return len(self._in_flight)
+
+    @property
+    def window(self) -> int:
+        """Commands that may be in flight now: the cap, or fewer where the server has too much."""
+        return self._congestion.window
 
     @property
     def waiting(self) -> int:
@@ -157,7 +166,7 @@ class Dispatcher:
         return not self._in_flight and (not self._lanes or self.gate.state is not GateState.OPEN)
 
     def _next_send(self, now: float) -> list[float]:
-        if len(self._in_flight) >= self._window.max_in_flight:
+        if len(self._in_flight) >= self._congestion.window:
             return []
         due = self._lanes.next_due(now)
         if due is None or (not self._is_open() and self._in_flight):
@@ -223,7 +232,7 @@ class Dispatcher:
         return chosen
 
     def _room_in_flight(self, now: float) -> int:
-        room = self._window.max_in_flight - len(self._in_flight)
+        room = self._congestion.window - len(self._in_flight)
         return room if self._pace is None else min(room, self._pace.allowed(now))
 
     def _probe(self, now: float) -> Entry | None:
@@ -246,14 +255,18 @@ class Dispatcher:
 
     def _settle(self, answers: Sequence[tuple[int, Outcome]], now: float) -> None:
         figures, gate, delivered_before = self.figures, self.gate, self.figures.delivered
+        full, last_sent_at = len(self._in_flight) >= self._congestion.window, -inf
         for ticket, outcome in answers:
             entry = self._in_flight.pop(ticket)
             if outcome.status is not None:
                 figures.latencies.append(now - entry.sent_at)
-            if gate.calm and outcome.verdict is Verdict.DELIVERED:
-                self._deliver(entry)
-            else:
-                self._judge(entry, outcome, now)
+            if outcome.verdict is Verdict.DELIVERED:
+                last_sent_at = max(last_sent_at, entry.sent_at)
+                if gate.calm:
+                    self._deliver(entry)
+                    continue
+            self._judge(entry, outcome, now)
+        self._congestion.answered(len(answers), now - last_sent_at, now, full=full)
         if figures.delivered > delivered_before:
             figures.out.add(figures.delivered - delivered_before, now)
 
@@ -264,6 +277,8 @@ class Dispatcher:
 
     def _judge(self, entry: Entry, outcome: Outcome, now: float) -> None:
         outage = not self._is_open() and self.gate.met_by_all()
+        if self._is_open() and outcome.code in _TOO_MUCH:  # closed, the gate has its own pace
+            self._congestion.told(now, certain=outcome.status == _TOO_MANY)
         verdict = self.gate.judge(entry, outcome, now, len(self._in_flight))
         if verdict is Verdict.DELIVERED:
             self._deliver(entry)

@@ -29,8 +29,8 @@ class Pace:
     >>> pace.allowed(10.0)
     1
     >>> pace.sent(10.0, 1)
-    >>> pace.allowed(12.0), round(pace.due(), 2), pace.allowed(12.03)
-    (0, 12.02, 1)
+    >>> pace.allowed(12.0), round(pace.due(), 2), pace.allowed(12.04)
+    (0, 12.03, 1)
     """
 
     def __init__(self, rate: float) -> None:
