@@ -45,10 +45,19 @@ if TYPE_CHECKING:
 __all__ = ["Daemon"]
 
 _COMMIT_EVERY_S: Final = 1.0
-_RETAIN_EVERY_S: Final = 2.0  # lists the spool: some 15 ms for 1,000 partitions
+_RETAIN_EVERY_S: Final = 2.0
+_RETAIN_EACH_S: Final = (
+    0.008  # to list a partition costs 45 us, so that this is half a hundredth of a core
+)
 _CROWDED_S: Final = 0.025
 _NEARLY_FULL: Final = 0.9
 _READ_AT_LEAST: Final = 2_000
+_READ_AT_MOST: Final = (
+    2_000  # more at a time would keep answers, and at the start the first request, waiting
+)
+_FEED_EVERY_S: Final = (
+    0.02  # to look for hungry partitions at each answer cost a fifth of a core with 1,000
+)
 _DRAIN_ENDS: Final = {Drained.DONE: End.DRAINED, Drained.TIMEOUT: End.DRAIN_TIMEOUT}
 
 
@@ -116,6 +125,7 @@ class Daemon:
         self._waiting = 0
         self._lock = lock
         self._holds = True
+        self._feed = Every(_FEED_EVERY_S)
         self._commit = Every(_COMMIT_EVERY_S)
         # With a short age, as in a test or on a small disk, there is no sense in looking seldom.
         self._retain = Every(min(_RETAIN_EVERY_S, max(0.2, plan.limits.age_s / 10)))
@@ -152,7 +162,11 @@ class Daemon:
         # Reading a line for each answer would read each chunk again and again.
         few = lines < _READ_AT_LEAST
         self._mind_the_crowded()
-        read = self._reader.read(0 if few else lines, 0 if few else size, self._dispatcher.hungry)
+        read = self._reader.read(
+            0 if few else min(lines, _READ_AT_MOST),
+            0 if few else size,
+            self._dispatcher.hungry if self._feed.due(self._clock.monotonic()) else None,
+        )
         self._dispatcher.offer(read)
         self._snapshots.read(read)
         turns.turn(self._dispatcher, self._wait_s(full=few), self._clock)
@@ -177,6 +191,7 @@ class Daemon:
             self._save_status()
         if self._retain.due(now):
             self._remove()
+            self._retain.put_off(now + _RETAIN_EACH_S * len(self._reader))
         if self.asked.take_figures_asked():
             self._log_status("status-logged", "status")
 
@@ -232,6 +247,8 @@ class Daemon:
         unread = sum(max(0, end - positions.get(name, 0)) for name, end in ends.items())
         self._waiting = self._dispatcher.waiting + round(self._snapshots.commands_in(unread))
         snapshot = self._snapshots.take(self._dispatcher, self._committer.marks(), ends, ended)
+        if not self._snapshots.is_news(snapshot):
+            return
         # On a full disk the last figures stay, and the log says so.
         with contextlib.suppress(OSError):
             status.save(self._plan.spool, snapshot, files=self._files)

@@ -19,6 +19,10 @@ class Every:
         self._next = now + self._seconds
         return True
 
+    def put_off(self, until: float) -> None:
+        """Take note that it is not due before `until`."""
+        self._next = max(self._next, until)
+
     def left_s(self, now: float) -> float:
         """Return the seconds until it is due."""
         return max(0.0, self._next - now)

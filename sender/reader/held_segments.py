@@ -78,13 +78,14 @@ class HeldSegments:
         for start, path in unread:
             self._sync_unread(start, path)
 
-    def sync_names(self, path: str, newest: int) -> None:
-        """Make the names of all segments up to `newest` durable, where this process has not done so.
+    def sync_names(self, path: str, newest: int) -> bool:
+        """Make the names of all segments up to `newest` durable, where this process has not; return whether they are.
 
         Whoever started one may have died before its sync, and an heir that does not sync appends to it for days.
         """
         if newest > self._named_up_to and names_synced(path, self._files):
             self._named_up_to = newest
+        return newest <= self._named_up_to
 
     def covered(self, mark: int) -> None:
         """Close what lies whole below `mark` of a checkpoint that is durable."""

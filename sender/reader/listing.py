@@ -46,6 +46,13 @@ class Listing(Generic[T]):
         self.known = True
         return True
 
+    def is_due(self, now: float) -> bool:
+        """Say whether a `look` would list, or fail."""
+        try:
+            return now >= self._due or os.stat(self._path).st_mtime_ns != self._changed_ns
+        except OSError:
+            return True
+
     def forget(self) -> None:
         """Drop the entries and list at the next look."""
         self.entries, self.known = [], False

@@ -68,6 +68,10 @@ class Troubles:
     def __contains__(self, code: str) -> bool:
         return code in self._now or code in self._short
 
+    def __bool__(self) -> bool:
+        """Whether anything goes wrong now."""
+        return bool(self._now or self._short)
+
     def met(self, code: str, error: OSError, offset: int | None) -> None:
         """Take note that something is not possible now."""
         if error.errno in OUT_OF_DESCRIPTORS:
@@ -129,6 +133,10 @@ class PartitionFiles:
             self._passed_by.clear()
             self._told.intersection_update(self._listing.entries)
         return True
+
+    def stirs(self, now: float) -> bool:
+        """Say whether a `look` would list the directory anew, or find it gone."""
+        return self.gone or self._listing.is_due(now)
 
     def forget(self) -> list[int]:
         """Forget the listing of a directory that is gone, and return it."""

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
     from .segment_reader import SegmentReader
 
-__all__ = ["ACTIVE_POLL_S", "RETRY_S", "PartitionReader"]
+__all__ = ["RETRY_S", "PartitionReader"]
 
-ACTIVE_POLL_S: Final = 0.02
 RETRY_S: Final = 5.0
 
 _ACTIVE_FOR_S: Final = 1.0
+_NAMES_EVERY_S: Final = 1.0
 _BLINDING: Final = ("read-failed", "open-failed", "spool-unreadable")
 
 
@@ -48,7 +48,7 @@ class PartitionReader:
     """The partition `name` in the directory `path`, read from `offset` of the checkpoint (None: it has none).
 
     `offset` is the reading position: all below was given out. It says nothing about delivery. `more` says that
-    another `take` at once may give more.
+    another `take` at once may give more. It gave something less than a second ago until `active_until`.
     """
 
     def __init__(self, name: str, path: str, offset: int | None, around: Surroundings) -> None:
@@ -66,7 +66,8 @@ class PartitionReader:
         self._replaced = False
         self._vanished = False
         self._mourned: SegmentReader | None = None
-        self._active_until = self._rest_until = self._quiet_from = -math.inf
+        self.active_until = self._rest_until = self._quiet_from = self._names_due = -math.inf
+        self._settled = False
         self._seen_end = -1
         self._seam = Seam()
 
@@ -75,7 +76,7 @@ class PartitionReader:
 
         At most `max_lines` of at most `max_bytes` together, but one line whatever its length.
         """
-        self.more = False
+        self.more = self._settled = False
         try:
             lines = self._take(max_lines, max_bytes, now)
         except OSError as error:
@@ -85,18 +86,26 @@ class PartitionReader:
             return []
         self._troubles.over("read-failed")
         if lines:
-            self._active_until = now + _ACTIVE_FOR_S
+            self.active_until = now + _ACTIVE_FOR_S
+        self._settled = self._nothing_hangs()
         return lines
 
-    def next_look(self, now: float) -> float:
-        """Return when to look again.
+    def stirs(self, now: float) -> bool:
+        """Say whether a `take` may find what the last one did not.
 
-        All partitions share their moments: 1,000 quiet ones, each with its own, would wake the sender 4,000 times a
-        second.
+        Nothing is concluded from it but that a `take` is worth its cost: it is a `pread`, and a `stat` of the directory
+        that costs four times as much. A segment that is started while the one before is quiet waits for that: a writer
+        does so when the last line was an hour ago.
         """
-        step = ACTIVE_POLL_S if now < self._active_until else QUIET_POLL_S
-        tick = (math.floor(now / step) + 1) * step
-        return max(tick, self._rest_until)
+        if now < self._rest_until:
+            return False
+        current = self._current
+        if not self._settled or current is None or current.stirs():
+            return True
+        if now >= self.active_until and now < self._names_due:
+            return False
+        self._names_due = now + _NAMES_EVERY_S
+        return self._files.stirs(now)
 
     def at_end(self) -> bool:
         """Say whether every whole line that was there at the last look was given out."""
@@ -115,6 +124,7 @@ class PartitionReader:
         if self._vanished:
             return
         self._vanished = self._files.gone = self.more = True
+        self._settled = False
         entries = self._files.forget()
         reached = self._next or self._current
         unread = entries[bisect_right(entries, reached.start) :] if reached else entries
@@ -142,14 +152,18 @@ class PartitionReader:
         """
         return self._held.sync(mark, self._current)
 
-    def sync_ahead(self, now: float) -> None:
-        """Make durable what was appended so far, read or not; the marks need none of it yet."""
+    def sync_ahead(self, now: float) -> bool:
+        """Make durable what was appended so far, read or not; the marks need none of it yet.
+
+        Return whether it is done with, so that there is nothing to sync before more is appended.
+        """
         with contextlib.suppress(OSError):  # the next read meets the same, and says so
             # Nobody reads while too much is waiting, and segments are started all the same.
             self._look(now)
-        if self._current is not None and not self._vanished:
-            self._held.sync_ahead(self._current, self._files.beyond(self._current.start))
-            self._held.sync_names(self._path, self._files.newest())
+        if self._current is None or self._vanished:
+            return False
+        self._held.sync_ahead(self._current, self._files.beyond(self._current.start))
+        return self._held.sync_names(self._path, self._files.newest())
 
     def covered(self, mark: int) -> None:
         """Close what lies whole below `mark` of a durable checkpoint; never the segment that is being read."""
@@ -157,8 +171,10 @@ class PartitionReader:
         if self.exhausted() and mark >= (self.offset or 0):
             self.close()
 
-    def end(self) -> int:
-        """Return the offset of the partition's end as of now. Raises OSError."""
+    def end(self, *, looked: bool) -> int:
+        """Return where the partition ends as of now, or, with `looked`, as of the last look. Raises OSError."""
+        if looked and self._settled and self._current is not None:
+            return self._current.at
         return self._files.end()
 
     def close(self) -> None:
@@ -285,6 +301,17 @@ class PartitionReader:
         if missing and current is not self._mourned:
             self._mourned = current
             self._troubles.fact("segment-gone", current.at, f"{missing:,} bytes were not read")
+
+    def _nothing_hangs(self) -> bool:
+        """Say whether only an append, or a new name in the directory, can change what a `take` finds."""
+        current = self._current
+        return (
+            current is not None
+            and current.at_end
+            and not current.unfinished
+            and self._successor(current) is None
+            and not self._troubles
+        )
 
     # A tail that nobody will finish
 

@@ -69,6 +69,13 @@ class SegmentFile:
         """Say whether reading beyond `than` is worth it: only of a file at rest can that be told without."""
         return self._fd != _NONE or self.size() > than
 
+    def has_bytes_at(self, at: int) -> bool:
+        """Say whether a read at `at` may find anything, without opening what rests, and marking nothing as used."""
+        try:
+            return bool(self._pread(self._fd, 1, at)) if self._fd != _NONE else self.size() > at
+        except OSError:
+            return True
+
     def size(self) -> int:
         """Return its size now, the last one that was seen where it lost its name at rest. Raises OSError."""
         if self._fd != _NONE:

@@ -100,6 +100,10 @@ class SegmentReader:
         """
         return not self._read(1, self.at + self.unfinished)
 
+    def stirs(self) -> bool:
+        """Say whether anything may stand behind what was read to its end; asked often, so that it is cheap."""
+        return self._file.has_bytes_at(self.at - self.start)
+
     def give_up(self) -> list[Line]:
         """Return what stands unfinished, if anything does, as a faulty line and pass it: nobody will finish it."""
         if not self.unfinished or self._file.gone:

@@ -9,8 +9,6 @@ Invariant: each whole line of each partition is given once, in order within its 
 
 from __future__ import annotations
 
-import heapq
-import math
 import os
 import time
 from collections import deque
@@ -23,7 +21,8 @@ from .descriptors import Descriptors, Shortage, share_of_limit
 from .held_segments import names_synced
 from .listing import Listing
 from .partition_files import QUIET_POLL_S, Surroundings, Troubles
-from .partition_reader import ACTIVE_POLL_S, PartitionReader
+from .partition_reader import PartitionReader
+from .rounds import ACTIVE_POLL_S, Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,9 +40,13 @@ TURN_BYTES: Final = 64 * 1024
 HUNGRY_BYTES: Final = 8 * 1024
 """So much, or one line, is taken beyond the budget from a partition for which nothing is read ahead.
 
-Small, since it is multiplied by the number of partitions."""
+Small, since it is multiplied by the number of partitions; where there are many, they share `_HUNGRY_IN_ALL`."""
 
+_HUNGRY_IN_ALL: Final = 64 * HUNGRY_BYTES
 _HUNGRY_LINES: Final = HUNGRY_BYTES  # no limit of its own: a line has at least its newline
+
+_FED_AT_ONCE: Final = 100
+"""So many partitions are fed in one call, so that answers do not wait while 1,000 are."""
 
 # Turns of a call that give no line and only pass the end of a segment or a piece of a monstrous line.
 _EMPTY_TURNS: Final = 64
@@ -84,12 +87,17 @@ class SpoolReader:
         )
         self._found: dict[str, PartitionReader] = {}
         self._ready: deque[PartitionReader] = deque()
-        self._waiting: list[tuple[float, str, PartitionReader]] = []
+        self._rounds = Rounds()
         self._paused: set[str] = set()
         self._parked: dict[str, PartitionReader] = {}
         self._over: set[str] = set()
+        self._unsynced: set[PartitionReader] = set()
         self._turned = True
         self._names_durable = False
+
+    def __len__(self) -> int:
+        """How many partitions there are."""
+        return len(self._found)
 
     def read(
         self,
@@ -99,12 +107,12 @@ class SpoolReader:
     ) -> list[Line]:
         """Return lines that are there now, of all partitions in turn; never waits, never raises for what is on disk.
 
-        At most `max_lines`, and no further line once `max_bytes` are reached. Beyond that budget each partition that
-        is `hungry` gives `HUNGRY_BYTES` or one line, so that the flood of one does not hold up the others.
+        At most `max_lines`, and no further line once `max_bytes` are reached. Beyond that budget partitions that are
+        `hungry` give `HUNGRY_BYTES` or one line each, so that the flood of one does not hold up the others.
         """
         now = self._clock()
         self._find(now)
-        self._wake(now)
+        self._ready.extend(self._rounds.stirring(now))
         self._turned = False
         lines, served = self._in_turn(max_lines, max_bytes, now)
         if hungry is not None:
@@ -120,6 +128,7 @@ class SpoolReader:
         parked = self._parked.pop(partition, None)
         if parked is not None:
             self._ready.append(parked)
+            self._turned = True
 
     def next_look_s(self) -> float:
         """Return the seconds until `read` may find something: 0 when more is known to be there.
@@ -129,9 +138,7 @@ class SpoolReader:
         """
         if any(reader.name not in self._paused for reader in self._ready):
             return 0.0 if self._turned else ACTIVE_POLL_S
-        now = self._clock()
-        due = self._waiting[0][0] if self._waiting else math.inf
-        return max(0.0, min(due - now, QUIET_POLL_S))
+        return max(0.0, min(self._rounds.due() - self._clock(), QUIET_POLL_S))
 
     def sync(self, marks: Mapping[str, int]) -> dict[str, int]:
         """Make durable what lies below `marks`; return the marks that may be written, lower where a sync failed."""
@@ -147,8 +154,13 @@ class SpoolReader:
         between its rename and the sync of that.
         """
         now = self._clock()
-        for reader in self._found.values():
-            reader.sync_ahead(now)
+        # Of 1,000 that nobody appends to, each look that finds it so would be a few thousandths of a core.
+        self._unsynced = {
+            reader
+            for reader in self._found.values()
+            if (reader in self._unsynced or reader not in self._rounds)
+            and not (reader.sync_ahead(now) and reader in self._rounds)
+        }
         if not self._names_durable:
             self._names_durable = names_synced(self._spool.path, self._around.files)
 
@@ -167,9 +179,9 @@ class SpoolReader:
         reader = self._found.pop(partition, None)
         if reader is not None:
             reader.close()
+            self._unsynced.discard(reader)
             self._ready = deque(other for other in self._ready if other is not reader)
-            self._waiting = [entry for entry in self._waiting if entry[2] is not reader]
-            heapq.heapify(self._waiting)
+            self._rounds.remove(reader)
 
     def positions(self) -> dict[str, int]:
         """Return how far each partition has been read; those in which reading has begun only."""
@@ -190,12 +202,15 @@ class SpoolReader:
         return 0 if reader is None else reader.unfinished()
 
     def ends(self) -> dict[str, int]:
-        """Return the offset of each partition's end as of now; one that cannot be looked into is left out."""
+        """Return the offset of each partition's end as of now; one that cannot be looked into is left out.
+
+        Where nothing is left to read, it is as of the last look, a quarter of a second ago at most.
+        """
         self._find(self._clock())
         ends = {}
         for name, reader in self._found.items():
             try:
-                ends[name] = reader.end()
+                ends[name] = reader.end(looked=reader in self._rounds)
             except OSError:
                 continue  # it is gone, or reading it has reported why it cannot be looked into
         return ends
@@ -224,10 +239,13 @@ class SpoolReader:
 
     def _feed(self, hungry: Callable[[str], bool], served: set[str], now: float) -> list[Line]:
         lines: list[Line] = []
+        fed = 0
+        share = min(HUNGRY_BYTES, _HUNGRY_IN_ALL // max(1, len(self._ready)))
         for _ in range(len(self._ready)):
             reader = self._ready.popleft()
-            if reader.name not in served and hungry(reader.name):
-                lines += self._turn(reader, _HUNGRY_LINES, HUNGRY_BYTES, now)
+            if fed < _FED_AT_ONCE and reader.name not in served and hungry(reader.name):
+                lines += self._turn(reader, _HUNGRY_LINES, share, now)
+                fed += 1
             else:
                 self._ready.append(reader)
         return lines
@@ -237,6 +255,7 @@ class SpoolReader:
             self._parked[reader.name] = reader
             return []
         self._turned = True
+        self._unsynced.add(reader)
         taken = reader.take(lines, min(size, TURN_BYTES), now)
         self._queue(reader, now)
         return taken
@@ -247,11 +266,7 @@ class SpoolReader:
         elif reader.exhausted():
             self._over.add(reader.name)
         else:
-            heapq.heappush(self._waiting, (reader.next_look(now), reader.name, reader))
-
-    def _wake(self, now: float) -> None:
-        while self._waiting and self._waiting[0][0] <= now:
-            self._ready.append(heapq.heappop(self._waiting)[2])
+            self._rounds.add(reader, now)
 
     # Which partitions there are
 

@@ -124,6 +124,8 @@ def test_what_is_appended_at_rest_is_synced_ahead(
     del journal.entries[:]
     for partition in many:
         partition.append(b"second\n")
+    clock.advance(0.25)
+    reader.read(0, 0)
     reader.sync_ahead()
     assert journal.names() == ["fdatasync"] * MANY
 

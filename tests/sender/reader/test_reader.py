@@ -400,7 +400,7 @@ def test_a_change_that_the_directory_time_hides_is_found_within_five_seconds(
 def test_at_end_and_ends_tell_how_far_there_is_to_go(
     partition: Partition, reader: SpoolReader, clock: ManualClock
 ) -> None:
-    """`ends` is what the file system has, `at_end` what the last look left."""
+    """`ends` is what the file system has, as of the last look where all was read; `at_end` what that look left."""
     partition.append(b"one\ntwo\n")
     assert not reader.at_end(NAME) or reader.positions() == {}
     assert reader.ends() == {NAME: 8}
@@ -411,6 +411,8 @@ def test_at_end_and_ends_tell_how_far_there_is_to_go(
     assert reader.at_end(NAME)
     partition.rotate()
     partition.append(b"three\n")
+    clock.advance(1)
+    reader.read(0, 0)
     assert reader.ends() == {NAME: 14}
     assert reader.at_end("20261123T204501Z-ffffffff")
     assert reader.unfinished("20261123T204501Z-ffffffff") == 0

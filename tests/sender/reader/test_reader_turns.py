@@ -226,3 +226,52 @@ def test_a_forgotten_partition_is_not_read_any_more(
     assert reader.positions() == {NAMES[0]: 2}
     assert reader.ends() == {NAMES[0]: 2}
     assert reader.at_end(FLOOD)
+
+
+def test_a_crowd_of_active_partitions_is_looked_at_5000_times_a_second_in_all(
+    spool: Spool, clock: ManualClock
+) -> None:
+    """A hundred are looked at every 20 ms, more of them so much more seldom, and each every 250 ms at least."""
+    looks = 0
+
+    def pread(fd: int, size: int, offset: int) -> bytes:
+        nonlocal looks
+        looks += size == 1
+        return os.pread(fd, size, offset)
+
+    for number in range(300):
+        Partition(spool, f"20261123T204501Z-{number:08x}").append(b"1\n")
+    reader = SpoolReader(spool, {}, clock=clock, report=Reports(), pread=pread)
+    assert len(reader.read(1_000, 1 << 20)) == 300
+    for _ in range(600):
+        reader.read(10, 1000)
+        clock.advance(0.001)
+    assert looks == 10 * 300
+    reader.close()
+
+
+def test_what_the_hungry_get_beyond_the_budget_is_bounded_in_all(
+    spool: Spool, reader: SpoolReader
+) -> None:
+    """The more there are the less each gets, and a hundred at a time."""
+    for number in range(128):
+        Partition(spool, f"20261123T204501Z-{number:08x}").append(b"1\n" * HUNGRY_BYTES)
+    lines = reader.read(0, 0, lambda _: True)
+    assert set(_by_partition(lines).values()) == {HUNGRY_BYTES // 4}
+    assert len(lines) == 100 * HUNGRY_BYTES // 4
+    reader.close()
+
+
+def test_a_segment_begun_while_its_partition_is_quiet_is_found_within_a_second(
+    spool: Spool, reader: SpoolReader, clock: ManualClock
+) -> None:
+    """As after an hour without a line; an append to the segment that is open is found within a quarter of one."""
+    partition = Partition(spool, FLOOD)
+    partition.append(b"1\n")
+    read_all(reader, clock, seconds=3)
+    partition.append(b"2\n")
+    assert lines_of(read_all(reader, clock, seconds=0.26)) == [b"2"]
+    read_all(reader, clock, seconds=3)
+    partition.rotate()
+    partition.append(b"3\n")
+    assert lines_of(read_all(reader, clock, seconds=1.3)) == [b"3"]

@@ -129,3 +129,14 @@ def test_it_is_stopped_once_it_ended(bench: Bench) -> None:
     """And says how."""
     snapshot = bench.snapshots.take(bench.dispatcher, {}, {}, "signal 15")
     assert (snapshot.state, snapshot.ended) == ("STOPPED", "signal 15")
+
+
+def test_what_says_nothing_new_is_written_every_five_seconds(bench: Bench) -> None:
+    """So that the file is never stale while a sender runs, and an idle one writes little."""
+    news = []
+    for _ in range(11):
+        news.append(bench.snapshots.is_news(bench.take()))
+        bench.clock.advance(1)
+    assert news == [True, *[False] * 4] * 2 + [True]
+    bench.send()
+    assert bench.snapshots.is_news(bench.take())
