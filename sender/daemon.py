@@ -1,15 +1,17 @@
 """The sender at work: reader, dispatcher, checkpoint and retention in one loop, and how it begins and ends.
 
 Owns the wiring and the loop's rhythm. Knows nothing about options or how a log line looks. One thread
-runs all of it; a transport may have threads of its own.
+runs all of it but the steps of a commit, which wait for the disk aside while sending goes on; a transport may have
+threads of its own.
 
-The order of an end: stop reading, finish what is in flight (10 seconds at most), checkpoint, say
-what remains.
+The order of an end: stop reading, finish what is in flight (10 seconds at most), let a commit that
+has begun come to its end, checkpoint, say what remains.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random as chance
 import resource
@@ -23,6 +25,7 @@ from kmq.spool import measure
 
 from . import checkpoint, status
 from .announcer import Announcer
+from .aside import Inline, Run
 from .commit import Committer
 from .dispatcher import Dispatcher, GateState, turns
 from .drain import Drained, DrainWatch
@@ -38,6 +41,7 @@ from .status.snapshots import Snapshots
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .aside import Aside
     from .flow import Event, Sink
     from .logs import Log
     from .rejected import New
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["Daemon"]
 
 _COMMIT_EVERY_S: Final = 1.0
+_STEP_S: Final = 0.01  # so soon the next step of a commit follows when one is over
+_DISK_HANGS_S: Final = 10.0
 _RETAIN_EVERY_S: Final = 2.0
 _RETAIN_EACH_S: Final = (
     0.008  # to list a partition costs 45 us, so that this is half a hundredth of a core
@@ -79,6 +85,7 @@ class Daemon:
         clock: Clock = CLOCK,
         files: Files = FILES,
         pread: Callable[[int, int, int], bytes] = os.pread,
+        aside: Aside | None = None,
     ) -> None:
         self.asked = Signals()
         self._plan = plan
@@ -121,6 +128,7 @@ class Daemon:
             files=files,
         )
         self._snapshots = Snapshots(plan.spool, plan.url, plan.transport, clock=clock)
+        self._committing = Run(Inline() if aside is None else aside, self._still_holds)
         self._crowded: set[str] = set()
         self._waiting = 0
         self._lock = lock
@@ -186,8 +194,9 @@ class Daemon:
 
     def _do_what_is_due(self, now: float) -> None:
         self._announcer.look(self._dispatcher, self._waiting, now)
+        self._go_on_committing(now)
         if self._commit.due(now):
-            self._committed(now)
+            self._begin_to_commit(now)
             self._save_status()
         if self._retain.due(now):
             self._remove()
@@ -202,6 +211,8 @@ class Daemon:
         due_s = self._dispatcher.next_due_s()
         if due_s is not None:
             waits.append(due_s)
+        if self._committing.since is not None:
+            waits.append(_STEP_S)
         return max(0.0, min(waits))
 
     def _mind_the_crowded(self) -> None:
@@ -216,18 +227,40 @@ class Daemon:
 
     # Durability
 
-    def _committed(self, now: float) -> bool:
+    def _still_holds(self) -> bool:
         # Without the lock another sender may write here by now, also between a signal and the end.
         self._holds = self._holds and still_holds(self._lock, self._plan.spool)
-        if not self._holds:
-            return False
+        return self._holds
+
+    def _begin_to_commit(self, now: float) -> None:
+        since = self._committing.since
+        if since is None:
+            self._committing.begin(self._committer.steps(), now)
+            self._go_on_committing(now)
+        elif now - since >= _DISK_HANGS_S:
+            self._announcer.checkpoint(self._hanging(now - since), now)
+
+    def _go_on_committing(self, now: float, *, wait: bool = False) -> bool:
         try:
-            self._committer.commit()
+            over = self._committing.go_on(wait=wait)
         except OSError as error:
             self._announcer.checkpoint(self._explained(error), now)
             return False
-        self._announcer.checkpoint(None, now)
-        return True
+        if over:
+            self._announcer.checkpoint(None, now)
+        return over
+
+    def _committed(self, now: float) -> bool:
+        self._go_on_committing(now, wait=True)
+        self._committing.begin(self._committer.steps(), now)
+        return self._go_on_committing(now, wait=True)
+
+    def _hanging(self, seconds: float) -> SpoolError:
+        path = self._plan.spool.checkpoint
+        message = (
+            f"cannot write the checkpoint {path}: the disk has not answered for {seconds:.0f} s"
+        )
+        return SpoolError(message, path=path, code=errno.EAGAIN)
 
     def _explained(self, error: OSError) -> SpoolError:
         return spool_error(error, "write the checkpoint", self._plan.spool.checkpoint)

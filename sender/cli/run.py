@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from kmq import __version__
+from sender.aside import Threaded
 from sender.daemon import Daemon
 from sender.dispatcher import Window
 from sender.holding import AnotherSender, hold
@@ -174,7 +175,7 @@ def _sent(plan: Plan, sink: Sink, log: Log) -> Exit:
             Exit.TEMPORARY,
         ) from None
     try:
-        return _EXITS[Daemon(plan, lock, sink, log).run()]
+        return _EXITS[Daemon(plan, lock, sink, log, aside=Threaded()).run()]
     finally:
         os.close(lock)
 

@@ -35,8 +35,8 @@ _OVER_AFTER_S: Final = 60.0
 class Resting(Protocol):
     """What holds a descriptor and can do without it for a while."""
 
-    def rest(self) -> None:
-        """Close the descriptor now; it is opened again at the next use."""
+    def rest(self) -> bool:
+        """Close the descriptor now, to open it again at the next use; return whether that was possible."""
         ...
 
 
@@ -55,8 +55,8 @@ class Descriptors:
 
     def open(self, path: str, user: Resting) -> int:
         """Open the regular file `path` for `user`; others rest where there is no room. Raises OSError."""
-        while self._open and len(self._open) >= self._limit():
-            self._rest_one()
+        while len(self._open) >= self._limit() and self._rest_one():
+            pass
         fd = self.make_room(lambda: open_regular(path, os.O_RDONLY))
         self._open[user] = None
         return fd
@@ -70,9 +70,8 @@ class Descriptors:
             try:
                 return action()
             except OSError as error:
-                if error.errno not in OUT_OF_DESCRIPTORS or not self._open:
+                if error.errno not in OUT_OF_DESCRIPTORS or not self._rest_one():
                     raise
-            self._rest_one()
 
     def used(self, user: Resting) -> None:
         """Take note that `user` was used just now."""
@@ -82,8 +81,8 @@ class Descriptors:
         """Take note that `user` has none any more."""
         self._open.pop(user, None)
 
-    def _rest_one(self) -> None:
-        next(iter(self._open)).rest()
+    def _rest_one(self) -> bool:
+        return any(user.rest() for user in list(self._open))
 
 
 class Shortage:

@@ -11,14 +11,16 @@ bytes: it is the next one's start, or more, and all below was delivered, or is k
 mark for good, nothing of its partition could ever be removed, until apps find the spool full.
 
 The names of the segments are synced as well as their bytes: whoever started one may have died before it did so.
+
+What all of it waits for, the disk, is waited for in `syncs`, which another thread may run: `begin` chooses what is
+synced, `end` takes note of what came of it.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
-from kmq.durable import open_regular, sync_directory
+from .syncs import PartitionSyncs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from .partition_files import Troubles
     from .segment_reader import SegmentReader
 
-__all__ = ["HeldSegments", "names_synced"]
+__all__ = ["HeldSegments"]
 
 
 class HeldSegments:
@@ -67,28 +69,42 @@ class HeldSegments:
         self._good_mark = max(self._good_mark, mark)
         return mark
 
-    def sync_ahead(self, current: SegmentReader, unread: Sequence[tuple[int, str]]) -> None:
-        """Make durable what was appended so far, also to `unread` segments (start, path): no mark needs it yet.
+    def begin(
+        self, current: SegmentReader, unread: Sequence[tuple[int, str]], path: str, newest: int
+    ) -> PartitionSyncs:
+        """Return what makes durable all that was appended so far, also to `unread` segments (start, path).
 
-        It bounds what a power cut takes from apps that do not sync, also while nothing can be sent.
+        It bounds what a power cut takes from apps that do not sync, also while nothing can be sent. The names of the
+        segments in the directory `path` are among it up to the `newest`, where this process has not synced them:
+        whoever started one may have died before its sync, and an heir that does not sync appends to it for days.
         """
-        for segment in (*(segment for _, segment in self._left), current):
-            self._sync_read(segment)
         self._unread = {start: self._unread.get(start, 0) for start, _ in unread}
-        for start, path in unread:
-            self._sync_unread(start, path)
+        return PartitionSyncs(
+            self._files,
+            [*(segment for _, segment in self._left), current],
+            [(start, file, self._unread[start]) for start, file in unread],
+            path if newest > self._named_up_to else None,
+            newest,
+        )
 
-    def sync_names(self, path: str, newest: int) -> bool:
-        """Make the names of all segments up to `newest` durable, where this process has not; return whether they are.
-
-        Whoever started one may have died before its sync, and an heir that does not sync appends to it for days.
-        """
-        if newest > self._named_up_to and names_synced(path, self._files):
-            self._named_up_to = newest
-        return newest <= self._named_up_to
+    def end(self, syncs: PartitionSyncs) -> bool:
+        """Take note of what came of `syncs`; return whether nothing of it is to be tried again."""
+        for segment in syncs.segments:
+            if segment.sync_failed:
+                self._report(segment.start)
+        self._unread |= syncs.durable
+        for start in syncs.refused:
+            # This was the one time that the kernel tells it: the descriptor that is kept later would not hear of it.
+            self._refused.add(start)
+            self._report(start)
+        if syncs.named:
+            self._named_up_to = syncs.newest
+        return syncs.newest <= self._named_up_to
 
     def covered(self, mark: int) -> None:
         """Close what lies whole below `mark` of a checkpoint that is durable."""
+        if not self._left:
+            return
         for left_at, segment in self._left:
             if left_at <= mark:
                 segment.close()
@@ -99,30 +115,6 @@ class HeldSegments:
         for _, segment in self._left:
             segment.close()
         self._left = []
-
-    def _sync_read(self, segment: SegmentReader) -> None:
-        try:
-            if not segment.sync(segment.end()):
-                self._report(segment.start)
-        except OSError:
-            return  # grown at rest, and not to be opened now: the reader meets the same, and says so
-
-    def _sync_unread(self, start: int, path: str) -> None:
-        try:
-            fd = open_regular(path, os.O_RDONLY)
-        except OSError:
-            return  # the reader meets the same, and says so
-        try:
-            size = os.fstat(fd).st_size
-            if size != self._unread[start]:
-                self._files.fdatasync(fd)
-                self._unread[start] = size
-        except OSError:
-            # This was the one time that the kernel tells it: the descriptor that is kept later would not hear of it.
-            self._refused.add(start)
-            self._report(start)
-        finally:
-            os.close(fd)
 
     def _synced(self, segment: SegmentReader, mark: int) -> bool:
         if segment.start >= mark:
@@ -137,12 +129,3 @@ class HeldSegments:
         if start not in self._failed:
             self._failed.add(start)
             self._troubles.fact("segment-sync-failed", start)
-
-
-def names_synced(path: str, files: Files) -> bool:
-    """Return whether the entries of a directory are durable now; one that cannot be synced is tried again later."""
-    try:
-        sync_directory(path, files=files)
-    except OSError:
-        return False
-    return True

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sender.flow import Line
 
     from .segment_reader import SegmentReader
+    from .syncs import PartitionSyncs
 
 __all__ = ["RETRY_S", "PartitionReader"]
 
@@ -152,18 +153,19 @@ class PartitionReader:
         """
         return self._held.sync(mark, self._current)
 
-    def sync_ahead(self, now: float) -> bool:
-        """Make durable what was appended so far, read or not; the marks need none of it yet.
-
-        Return whether it is done with, so that there is nothing to sync before more is appended.
-        """
+    def begin_syncs(self, now: float) -> PartitionSyncs | None:
+        """Return what makes durable all that was appended so far, read or not; None where that cannot be known now."""
         with contextlib.suppress(OSError):  # the next read meets the same, and says so
             # Nobody reads while too much is waiting, and segments are started all the same.
             self._look(now)
         if self._current is None or self._vanished:
-            return False
-        self._held.sync_ahead(self._current, self._files.beyond(self._current.start))
-        return self._held.sync_names(self._path, self._files.newest())
+            return None
+        unread = self._files.beyond(self._current.start)
+        return self._held.begin(self._current, unread, self._path, self._files.newest())
+
+    def end_syncs(self, syncs: PartitionSyncs) -> bool:
+        """Take note of what came of `syncs`; return whether there is nothing to sync before more is appended."""
+        return self._held.end(syncs)
 
     def covered(self, mark: int) -> None:
         """Close what lies whole below `mark` of a durable checkpoint; never the segment that is being read."""

@@ -4,6 +4,10 @@ Owns a descriptor that is closed when others need it and opened again at the nex
 file it was, how far it was synced, and that a sync failed. Knows nothing about lines; a place here is counted from the
 file's beginning.
 
+One thread does all of it but for `sync_beside`, which another may run meanwhile. The descriptor is lent to that one for
+as long: it does not rest, so that no failure is heard by the one and taken for success by the other; and where it is to
+be closed, the borrower does so in the end.
+
 Invariant: the descriptor is closed only when every byte that was read through it is durable, or a sync of it is known
 to have failed. Linux tells of a failed write-back once, and only to whoever had the file open at that time: what was
 read and is not durable could be lost unheard. What is appended while it rests was read by nobody, and stands as if in
@@ -14,9 +18,10 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from typing import TYPE_CHECKING
 
-from kmq.durable import FILES, Files
+from kmq.durable import FILES, Files, open_regular
 
 from .descriptors import Descriptors
 
@@ -46,13 +51,15 @@ class SegmentFile:
         descriptors: Descriptors | None = None,
     ) -> None:
         self.gone = False
+        self.sync_failed = False
         self._path = path
         self._pread = pread
         self._files = files
         self._descriptors = Descriptors() if descriptors is None else descriptors
         self._closed = False
         self._read_up_to = self._durable_up_to = 0
-        self._sync_failed = False
+        self._handover = threading.RLock()
+        self._lent = _NONE
         self._fd = self._descriptors.open(path, self)
         self._known = os.fstat(self._fd)
         self.seen = self._known.st_size
@@ -105,29 +112,71 @@ class SegmentFile:
         """
         if upto <= self._durable_up_to:
             return True
-        if self._sync_failed:
+        if self.sync_failed:
             return False
         if not self._is_open():
             return True  # nobody read what is asked for, and nobody can any more
-        size = self.size()
-        try:
-            self._files.fdatasync(self._fd)
-        except OSError:
-            self._sync_failed = True
-            return False
-        self._durable_up_to = size
-        return True
+        self._sync(self._fd)
+        return not self.sync_failed
 
-    def rest(self) -> None:
+    def sync_beside(self) -> None:
+        """Make durable all that it holds now; the only thing here that may run while another thread does the rest.
+
+        Where it cannot be opened, the reader meets the same, and says so.
+        """
+        with self._handover:
+            fd = self._lent = self._fd
+        if fd == _NONE:
+            self._sync_at_rest()
+            return
+        try:
+            self._sync_what_is_new(fd)
+        finally:
+            with self._handover:
+                closed, self._lent = self._fd != fd, _NONE
+                if closed:
+                    os.close(fd)
+
+    def rest(self) -> bool:
         """Close the descriptor until the next use, after a sync of what was read, which is remembered."""
-        self.sync(self._read_up_to)
-        self.size()
-        self._let_go()
+        with self._handover:
+            if self._lent != _NONE:
+                return False
+            self.sync(self._read_up_to)
+            self.size()
+            self._let_go()
+        return True
 
     def close(self) -> None:
         """Close it for good."""
         self._closed = True
         self._let_go()
+
+    def _sync_what_is_new(self, fd: int) -> None:
+        if not self.sync_failed and os.fstat(fd).st_size > self._durable_up_to:
+            self._sync(fd)
+
+    def _sync_at_rest(self) -> None:
+        if self._closed or self.gone:
+            return
+        try:
+            fd = open_regular(self._path, os.O_RDONLY)
+        except OSError:
+            return
+        try:
+            if self.is_same(os.fstat(fd)):
+                self._sync_what_is_new(fd)
+        finally:
+            os.close(fd)
+
+    def _sync(self, fd: int) -> None:
+        size = os.fstat(fd).st_size
+        try:
+            self._files.fdatasync(fd)
+        except OSError:
+            self.sync_failed = True
+            return
+        self._durable_up_to = size
 
     def _is_open(self) -> bool:
         if self._fd == _NONE and not self.gone:
@@ -149,7 +198,8 @@ class SegmentFile:
             self._let_go()
 
     def _let_go(self) -> None:
-        fd, self._fd = self._fd, _NONE
-        self._descriptors.closed(self)
-        if fd != _NONE:
-            os.close(fd)
+        with self._handover:
+            fd, self._fd = self._fd, _NONE
+            self._descriptors.closed(self)
+            if fd not in {_NONE, self._lent}:
+                os.close(fd)

@@ -136,6 +136,15 @@ class SegmentReader:
         """Return whether all bytes below `upto` are durable, as `SegmentFile.sync` does."""
         return self._file.sync(upto - self.start)
 
+    def sync_beside(self) -> None:
+        """Make durable all that it holds, as `SegmentFile.sync_beside` does."""
+        self._file.sync_beside()
+
+    @property
+    def sync_failed(self) -> bool:
+        """Whether a sync of it ever failed in this process."""
+        return self._file.sync_failed
+
     def close(self) -> None:
         """Close the descriptor."""
         self._file.close()

@@ -18,11 +18,11 @@ from kmq.durable import FILES, Files
 from kmq.spool import partitions
 
 from .descriptors import Descriptors, Shortage, share_of_limit
-from .held_segments import names_synced
 from .listing import Listing
 from .partition_files import QUIET_POLL_S, Surroundings, Troubles
 from .partition_reader import PartitionReader
 from .rounds import ACTIVE_POLL_S, Rounds
+from .syncs import SpoolSyncs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sender.flow import Event, Line
 
     from .segment_file import Pread
+    from .syncs import PartitionSyncs
 
 __all__ = ["HUNGRY_BYTES", "TURN_BYTES", "SpoolReader"]
 
@@ -92,6 +93,7 @@ class SpoolReader:
         self._parked: dict[str, PartitionReader] = {}
         self._over: set[str] = set()
         self._unsynced: set[PartitionReader] = set()
+        self._syncing: list[tuple[PartitionReader, PartitionSyncs | None]] = []
         self._turned = True
         self._names_durable = False
 
@@ -148,21 +150,39 @@ class SpoolReader:
         }
 
     def sync_ahead(self) -> None:
-        """Make durable what apps have appended so far, read or not, and the names under which it lies.
+        """Make durable what apps have appended so far, read or not, and the names under which it lies."""
+        syncs = self.begin_syncs()
+        syncs.run()
+        self.end_syncs(syncs)
+
+    def begin_syncs(self) -> SpoolSyncs:
+        """Return what makes durable all that apps have appended so far, read or not, and the names under which it lies.
 
         The first time that includes the name of the checkpoint that was loaded: whoever wrote it may have been killed
         between its rename and the sync of that.
         """
         now = self._clock()
         # Of 1,000 that nobody appends to, each look that finds it so would be a few thousandths of a core.
-        self._unsynced = {
+        due = [
             reader
             for reader in self._found.values()
-            if (reader in self._unsynced or reader not in self._rounds)
-            and not (reader.sync_ahead(now) and reader in self._rounds)
-        }
-        if not self._names_durable:
-            self._names_durable = names_synced(self._spool.path, self._around.files)
+            if reader in self._unsynced or reader not in self._rounds
+        ]
+        self._unsynced.clear()
+        self._syncing = [(reader, reader.begin_syncs(now)) for reader in due]
+        directory = None if self._names_durable else self._spool.path
+        self._names_durable = True  # unless it fails, or a partition is found meanwhile
+        partitions = [syncs for _, syncs in self._syncing if syncs is not None]
+        return SpoolSyncs(self._around.files, partitions, directory)
+
+    def end_syncs(self, syncs: SpoolSyncs) -> None:
+        """Take note of what came of `syncs`."""
+        for reader, of_one in self._syncing:
+            if of_one is None or not reader.end_syncs(of_one):
+                self._unsynced.add(reader)
+        self._syncing = []
+        self._unsynced.intersection_update(self._found.values())
+        self._names_durable &= syncs.named or syncs.directory is None
 
     def covered(self, marks: Mapping[str, int]) -> None:
         """Take note that a checkpoint with `marks` is durable: what lies whole below is closed."""

@@ -38,11 +38,11 @@ from .numbers import RejectedLock
 from .rejection import How, New, Rejection, cut, day_of, file_name, form, gone_form, id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from kmq.spool import Spool
 
-__all__ = ["New", "RejectedStore", "Rejection"]
+__all__ = ["New", "RejectedStore", "Rejection", "Unsynced"]
 
 _MAX_UNSYNCED: Final = 16 * 1024 * 1024
 _APPEND: Final = os.O_RDWR | os.O_APPEND
@@ -61,6 +61,34 @@ class _Written:
     fd: int
     made: bool
     batches: list[tuple[str, bytes]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Unsynced:
+    """What `add` appended since the last sync, taken out of the store to be made durable, in whatever thread."""
+
+    spool: Spool
+    files: Files
+    written: dict[str, _Written]
+    error: OSError | None = None
+
+    def run(self) -> None:
+        """Sync it; that it fails is the outcome."""
+        try:
+            self._sync_written()
+            self._sync_entries()
+        except OSError as error:
+            self.error = error
+
+    def _sync_written(self) -> None:
+        for written in self.written.values():
+            self.files.fdatasync(written.fd)
+
+    def _sync_entries(self) -> None:
+        # Each time, since whoever made the file or the directory may have died before it synced the entry, and a file
+        # of the same name and inode number may be another one.
+        sync_directory(self.spool.rejected, files=self.files)
+        sync_directory(self.spool.path, files=self.files)
 
 
 class RejectedStore:
@@ -117,11 +145,33 @@ class RejectedStore:
         Raises `SpoolError` where the disk refuses. What it may have lost is then written again, to another file, by the
         next `add` or `sync`: a second sync of the same file would succeed without its bytes.
         """
+        unsynced = self.begin_sync()
+        if unsynced is not None:
+            unsynced.run()
+            self.end_sync(unsynced)
+
+    def begin_sync(self) -> Unsynced | None:
+        """Take out what a sync is to make durable, None if there is nothing. What is added from now on is not among it.
+
+        Raises `SpoolError` where what an earlier sync lost cannot be written again.
+        """
         if self._again:
             with self._explained("keep rejected commands in"), self._lock.held():
                 self._write_again()
-        with self._explained("sync"):
-            self._sync_written()
+        if not self._written:
+            return None
+        written, self._written = self._written, {}
+        return Unsynced(self._spool, self._files, written)
+
+    def end_sync(self, unsynced: Unsynced) -> None:
+        """Take note of what came of it. Raises as `sync` does."""
+        try:
+            if unsynced.error is not None:
+                self._give_up_files(unsynced.written)
+                with self._explained("sync"):
+                    raise unsynced.error
+        finally:
+            _close(unsynced.written)
 
     def kept(self) -> list[Rejection]:
         """Return what is on the list, oldest first, each place once. Takes no lock; `each` needs less memory."""
@@ -164,9 +214,7 @@ class RejectedStore:
 
     def close(self) -> None:
         """Let go of descriptors. Syncs nothing."""
-        for written in self._written.values():
-            os.close(written.fd)
-        self._written.clear()
+        _close(self._written)
 
     # Appending
 
@@ -236,27 +284,19 @@ class RejectedStore:
             self._append(*self._again[0])
             del self._again[0]
 
-    def _sync_written(self) -> None:
-        if not self._written:
-            return
-        try:
-            for written in self._written.values():
-                self._files.fdatasync(written.fd)
-            self._sync_entries()
-        except OSError:
-            self._give_up_files()
-            raise
-        finally:
-            self.close()
+    def _give_up_files(self, lost: Mapping[str, _Written]) -> None:
+        """Take all that was not synced as lost, since which of it is cannot be known, to be written once more.
 
-    def _give_up_files(self) -> None:
-        """Take all that was not synced as lost, since which of it is cannot be known, to be written once more."""
-        for name, written in self._written.items():
+        That goes for what was added to the same files meanwhile, too: it stands in what is removed now.
+        """
+        since, self._written = self._written, {}
+        for name, written in (*lost.items(), *since.items()):
             self._again.extend(written.batches)
             try:
                 self._give_up(name, written)
             except OSError:
                 self._given_up += 1
+        _close(since)
 
     def _give_up(self, name: str, written: _Written) -> None:
         if not written.made:
@@ -264,12 +304,6 @@ class RejectedStore:
         elif _bears_the_name(written.fd, self._path(name)):
             # Else a disk that refuses each sync would be filled by the tries.
             self._files.unlink(self._path(name))
-
-    def _sync_entries(self) -> None:
-        # Each time, since whoever made the file or the directory may have died before it synced the entry, and a file
-        # of the same name and inode number may be another one.
-        sync_directory(self._spool.rejected, files=self._files)
-        sync_directory(self._spool.path, files=self._files)
 
     def _path(self, name: str) -> str:
         return os.path.join(self._spool.rejected, name)
@@ -282,6 +316,12 @@ class RejectedStore:
             raise
         except OSError as error:
             raise spool_error(error, doing, self._spool.rejected) from error
+
+
+def _close(files: dict[str, _Written]) -> None:
+    for written in files.values():
+        os.close(written.fd)
+    files.clear()
 
 
 def _write_lines(fd: int, data: bytes, files: Files) -> None:

@@ -20,10 +20,11 @@ from sender.retention import Limits
 from tests.support.sinks import DELIVERED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kmq.durable import Files
     from kmq.spool import Spool
+    from sender.aside import Step
     from sender.flow import Delivery, Outcome
     from tests.support.clock import MovableClock
 
@@ -99,13 +100,13 @@ class Sender:
 
     def on_commit(self, committed: Callable[[dict[str, int]], None]) -> None:
         """Have `committed` called with the durable offsets whenever a commit has returned."""
-        commit = self._committer.commit
+        steps = self._committer.steps
 
-        def noted() -> None:
-            commit()
+        def noted() -> Iterator[Step]:
+            yield from steps()
             committed(dict(self._committer.durable))
 
-        self._committer.commit = noted  # type: ignore[method-assign]  # to know when it returned
+        self._committer.steps = noted  # type: ignore[method-assign]  # to know when it returned
 
     def run(self) -> None:
         """Send until told to stop, or until drained."""

@@ -31,7 +31,7 @@ _SYNCS = frozenset({"fsync", "fdatasync", "sync_directory", "names_synced"})
 _DOORS = frozenset(
     {
         ("kmq/durable.py", "sync_directory"),
-        ("sender/reader/held_segments.py", "names_synced"),
+        ("sender/reader/syncs.py", "names_synced"),
     }
 )
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(300)
 SOME = ("--images", "400", "--scenario", "sender_beside_an_unsynced_app")
 
 SYNC_OF_A_SEGMENT = (
-    "        try:\n            self._files.fdatasync(self._fd)\n        except OSError:\n",
+    "        try:\n            self._files.fdatasync(fd)\n        except OSError:\n",
     "        try:\n            pass\n        except OSError:\n",
 )
 BOOT_OF_A_PARTITION = (

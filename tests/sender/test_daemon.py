@@ -8,7 +8,9 @@ import json
 import os
 import resource
 import signal
-from typing import TYPE_CHECKING
+import threading
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from kmq.errors import NoPermission, SpoolError, SpoolFull
 from kmq.locks import Denied
 from kmq.spool import Spool
 from sender import checkpoint, status
+from sender.aside import Step, Threaded
 from sender.daemon import Daemon
 from sender.dispatcher import Window
 from sender.flow import Delivery, Outcome, Verdict
@@ -24,12 +27,14 @@ from sender.holding import AnotherSender, hold
 from sender.logs import Log
 from sender.plan import End, Plan
 from sender.retention import Limits
+from tests.support.clock import MovableClock
 from tests.support.files import files_with
 from tests.support.sinks import DELIVERED, HandSink, answered
 from tests.support.spools import Partition, make_spool
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 KEEP = Limits(age_s=1e9, max_bytes=1 << 40)
@@ -44,7 +49,12 @@ class Run:
     """A daemon on `spool`; `drain` unless told otherwise."""
 
     def __init__(
-        self, spool: Spool, answer: Callable[[Delivery], Outcome | None], **plan: object
+        self,
+        spool: Spool,
+        answer: Callable[[Delivery], Outcome | None],
+        *,
+        seams: Mapping[str, Any] = MappingProxyType({}),
+        **plan: object,
     ) -> None:
         self.spool = spool
         self.sink = HandSink(answer)
@@ -56,6 +66,7 @@ class Run:
             self.lock,
             self.sink,
             Log("json", "debug", stream=self.log),
+            **seams,
         )
 
     def run(self) -> End:
@@ -236,6 +247,121 @@ def test_a_checkpoint_that_cannot_be_written_is_said_and_sending_goes_on(spool: 
     assert len(run.sink.sent) == 2
 
 
+class HangingDisk:
+    """A disk on which no sync of a segment returns before `answers` is set."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.asked = threading.Event()
+        self.seams = {
+            "aside": Threaded(),
+            "clock": MovableClock(),
+            "files": files_with(fdatasync=self._fdatasync),
+        }
+
+    def _fdatasync(self, fd: int) -> None:
+        self.asked.set()
+        self.answers.wait()
+        os.fdatasync(fd)
+
+
+def test_sending_goes_on_while_the_disk_hangs_and_the_log_says_so(spool: Spool) -> None:
+    """The checkpoint stays where it was until the disk answers; then it covers all that was delivered."""
+    partition = fill(spool, "ann")
+    disk = HangingDisk()
+    run = Run(spool, deliver, seams=disk.seams, drain=False)
+    run.daemon.begin()
+    run.daemon.turn()
+    assert disk.asked.wait(20)
+    partition.append(encode(Command("bob", 1_795_500_000, "Signed Up")))
+    for _ in range(2_000):
+        run.daemon.turn()
+    assert [delivery.command.person for delivery in run.sink.sent] == ["ann", "bob"]
+    assert run.events().count("checkpoint-failed") == 1
+    assert "the disk has not answered for 1" in str(run.event("checkpoint-failed"))
+    assert checkpoint.load(spool).offsets == {}
+    disk.answers.set()
+
+    def covers_all() -> bool:
+        run.daemon.turn()
+        return checkpoint.load(spool).offsets == {partition.name: partition.end()}
+
+    wait_until(covers_all, what="the checkpoint covers what was delivered")
+    run.daemon.finish(End.STOPPED)
+    assert run.event("sender-stopped")["sent_again_at_next_start"] == 0
+    os.close(run.lock)
+
+
+def test_a_sender_that_ends_waits_for_the_commit_that_has_begun(spool: Spool) -> None:
+    """And makes another one, of what was delivered since."""
+    partition = fill(spool, "ann")
+    disk = HangingDisk()
+    run = Run(spool, deliver, seams=disk.seams, drain=False)
+    run.daemon.begin()
+    run.daemon.turn()
+    assert disk.asked.wait(20)
+    for _ in range(5):
+        run.daemon.turn()
+    threading.Timer(0.05, disk.answers.set).start()
+    run.daemon.finish(End.STOPPED)
+    assert checkpoint.load(spool).offsets == {partition.name: partition.end()}
+    assert run.event("sender-stopped")["sent_again_at_next_start"] == 0
+    os.close(run.lock)
+
+
+def test_what_a_commit_that_has_begun_could_not_sync_is_known_at_the_end(spool: Spool) -> None:
+    """A line of `rejected/` that the disk refused then is written again, and synced, before the last checkpoint."""
+    partition = fill(spool, "ann")
+    partition.append(b"no command\n")
+    asked, may_end = threading.Event(), threading.Event()
+    synced: list[str] = []
+
+    def sync(fd: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{fd}").removeprefix(spool.path)
+        if name.startswith("/rejected/") and not asked.is_set():
+            asked.set()
+            may_end.wait()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        synced.append(name)
+        os.fdatasync(fd)
+
+    seams = {"aside": Threaded(), "files": files_with(fdatasync=sync)}
+    run = Run(spool, deliver, seams=seams, drain=False)
+    run.daemon.begin()
+
+    def is_syncing() -> bool:
+        run.daemon.turn()
+        return asked.is_set()
+
+    wait_until(is_syncing, what="what was rejected is being synced")
+    threading.Timer(0.05, may_end.set).start()
+    run.daemon.finish(End.STOPPED)
+    assert [name for name in synced if name.startswith("/rejected/")]
+    assert checkpoint.load(spool).offsets == {partition.name: partition.end()}
+    os.close(run.lock)
+
+
+def test_a_commit_that_has_begun_writes_no_checkpoint_after_the_lock_is_lost(spool: Spool) -> None:
+    """Another sender may have taken the spool while the disk hung."""
+    fill(spool, "ann")
+    disk = HangingDisk()
+    run = Run(spool, deliver, seams=disk.seams, drain=False)
+    run.daemon.begin()
+    run.daemon.turn()
+    assert disk.asked.wait(20)
+    os.unlink(spool.sender_lock)
+    disk.answers.set()
+
+    def ended() -> End | None:
+        run.daemon.turn()
+        return run.daemon.ended()
+
+    assert wait_until(ended, what="it notices") is End.LOCK_LOST
+    run.daemon.finish(End.LOCK_LOST)
+    assert not os.path.exists(spool.checkpoint)
+    os.close(run.lock)
+
+
 def test_a_checkpoint_is_not_written_for_each_answer(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,13 +369,13 @@ def test_a_checkpoint_is_not_written_for_each_answer(
     fill(spool, *[f"person {n}" for n in range(400)])
     run = Run(spool, deliver)
     commits: list[int] = []
-    commit = run.daemon._committer.commit
+    steps = run.daemon._committer.steps
 
-    def noted() -> None:
+    def noted() -> Iterator[Step]:
         commits.append(len(run.sink.sent))
-        commit()
+        return steps()
 
-    monkeypatch.setattr(run.daemon._committer, "commit", noted)
+    monkeypatch.setattr(run.daemon._committer, "steps", noted)
     assert run.run() is End.DRAINED
     assert 0 < len(commits) < 50  # 400 answers come in 100 turns at least
 

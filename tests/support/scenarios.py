@@ -17,10 +17,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import sender.cli.run
 import sender.daemon
 from kmq import durable
 from kmq import spool as places
 from kmq.spool import Spool
+from sender.aside import Inline
 from sender.retention import Retention, limits
 from tests.support.failpoints import Failpoints
 from tests.support.files import failing
@@ -43,6 +45,7 @@ def run(name: str, spool: str, url: str, folder: str, fatal: str) -> None:
     os.umask(0o027)  # so that modes have to be set
     # One checkpoint at the begin and one at the end, however long it takes: the steps are the same each time.
     sender.daemon._COMMIT_EVERY_S = 1_000.0  # type: ignore[misc]  # Final for all but a test
+    sender.cli.run.Threaded = Inline  # type: ignore[attr-defined, assignment]  # and in the same order
     if name in FAULTS:
         FAULTS[name]()
     Failpoints(spool, f"{folder}/reached", fatal).switch_on(durable.FILES)

@@ -204,10 +204,11 @@ def test_the_one_that_was_not_used_for_the_longest_rests(tmp_path: Path) -> None
             (tmp_path / name).touch()
             self.fd = descriptors.open(str(tmp_path / name), self)
 
-        def rest(self) -> None:
+        def rest(self) -> bool:
             rested.append(self.name)
             os.close(self.fd)
             descriptors.closed(self)
+            return True
 
     busy = User("busy")
     for number in range(4):

@@ -419,6 +419,33 @@ def test_after_a_failed_sync_the_bytes_are_written_again_elsewhere(spool: Spool)
     assert ids(spool) == [f"{DAY}:1", f"{DAY}:2"]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_added_during_a_sync_is_kept_whatever_becomes_of_it(
+    spool: Spool, *, fails: bool
+) -> None:
+    """It stands in the same file, which goes where the sync fails, and is durable only after the next one."""
+    files = Failing()
+    store = store_of(spool, files=files)
+    store.add([new(b"one", 0)])
+    unsynced = store.begin_sync()
+    assert unsynced is not None
+    store.add([new(b"two", 10)])
+    if fails:
+        files.fails["fdatasync"] = errno.EIO
+    unsynced.run()
+    files.fails.clear()
+    if fails:
+        with pytest.raises(SpoolError, match="cannot sync"):
+            store.end_sync(unsynced)
+    else:
+        store.end_sync(unsynced)
+    files.done.clear()
+    store.sync()
+    assert [what for what, _ in files.done].count("fdatasync") == 1
+    assert ids(spool) == [f"{DAY}:1", f"{DAY}:2"]
+    assert store.begin_sync() is None
+
+
 def test_what_is_added_after_a_failed_sync_carries_the_rest_along(spool: Spool) -> None:
     """Whichever comes first, `add` or `sync`."""
     files = Failing()
