@@ -30,7 +30,7 @@ __init__
 """
 SENDER = """
 __init__
-flow logs reserve rhythm signals holding aside
+flow quoting logs reserve rhythm signals holding aside
 api tracking checkpoint
 advice rejected. retention. reader.
 dispatcher.

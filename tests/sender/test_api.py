@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote_plus
 
 import pytest
 from hypothesis import given
@@ -31,9 +31,13 @@ NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 NAMES = TEXT.filter(lambda name: name not in {"_k", "_p", "_n", "_t", "_d"})
+VALUES = TEXT | st.decimals(allow_nan=False, allow_infinity=False, places=2).map(
+    lambda d: Number(f"{d:f}")
+)
+KEYS = st.none() | TEXT
 TIMES = st.integers(1230768000, 10**11 - 1)
 COMMANDS = st.one_of(
-    st.builds(Command, TEXT, TIMES, TEXT, properties=st.dictionaries(NAMES, TEXT)),
+    st.builds(Command, TEXT, TIMES, TEXT, properties=st.dictionaries(NAMES, VALUES), key=KEYS),
     st.builds(Command, TEXT, TIMES, properties=st.dictionaries(NAMES, TEXT, min_size=1)),
     st.builds(Command, TEXT, TIMES, other=TEXT),
 )
@@ -120,12 +124,30 @@ def test_a_query_past_2000_characters_is_posted() -> None:
     assert len(request_for(longer, "k").query) == MAX_QUERY + 1
 
 
+def plainly(command: Command, key: str) -> str:
+    """Return the query of `command` as the API's page has it, each text quoted on its own."""
+    pairs = [("_k", command.key or key), ("_p", command.person)]
+    if command.other is not None:
+        pairs += [("_n", command.other)]
+    else:
+        pairs += [("_n", command.name)] if command.name is not None else []
+        pairs += [*command.properties.items(), ("_t", str(command.time)), ("_d", "1")]
+    return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs)
+
+
+@given(st.lists(COMMANDS))
+def test_a_request_is_byte_for_byte_the_plain_form(commands: list[Command]) -> None:
+    """Whatever went before it: what is remembered of other commands changes none."""
+    for command in commands:
+        assert request_for(command, "api key").query == plainly(command, "api key")
+
+
 @given(COMMANDS)
 def test_a_request_says_what_the_command_says(command: Command) -> None:
     """Decoded, the parameters are the command's, each once; and the same command gives the same request."""
     request = request_for(command, "api-key")
     pairs = parse_qsl(request.query, keep_blank_values=True, strict_parsing=True, errors="strict")
-    expected = {"_k": "api-key", "_p": command.person}
+    expected = {"_k": command.key or "api-key", "_p": command.person}
     if command.kind == "alias":
         expected |= {"_n": command.other or ""}
     else:
