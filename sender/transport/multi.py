@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pycurl
 
+from .headers import Usual
 from .route import find_route
-from .sockets import Sockets
+from .sockets import MANY, Sweep, Watch
 from .transfer import Transfer
 
 if TYPE_CHECKING:
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
     from sender.flow import Delivery, Outcome
 
     from .settings import TransportSettings
+    from .sockets import Sockets
 
 __all__ = ["MultiSink"]
+
+_STREAMS: Final = 100
+"""What libcurl allows of streams side by side on a connection of HTTP/2, if nothing is said."""
 
 _CLOSE_S: Final = 1.0
 """How long closing is waited for."""
@@ -35,7 +40,8 @@ class MultiSink:
     """A sink that sends up to `settings.max_in_flight` commands side by side with libcurl; more wait in line.
 
     Belongs to the thread that calls `exchange`, and works only while it is in there. `environ` gives proxy and
-    certificates, `wall` the time for a `Retry-After` that is a date. Raises `InvalidSetting` where those cannot work.
+    certificates, `wall` the time for a `Retry-After` that is a date; from `many` in flight sockets are watched one by
+    one. Raises `InvalidSetting` where those cannot work.
     """
 
     def __init__(
@@ -44,24 +50,34 @@ class MultiSink:
         *,
         environ: Mapping[str, str],
         wall: Callable[[], float] = time.time,
+        many: int = MANY,
     ) -> None:
         route = find_route(settings, environ)
+        in_flight = settings.max_in_flight
         self._wall = wall
         self._waiting: deque[Delivery] = deque()
         self._multi: Any = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, settings.max_in_flight)
-        self._sockets = Sockets(self._multi)
-        self._idle = [Transfer(settings, route) for _ in range(settings.max_in_flight)]
+        self._multi.setopt(pycurl.M_MAXCONNECTS, in_flight)
+        # libcurl holds itself to 100 unless told otherwise; past what the server allows it opens another connection.
+        self._multi.setopt(pycurl.M_MAX_CONCURRENT_STREAMS, max(_STREAMS, in_flight))
+        self._sockets: Sockets = (Sweep if in_flight < many else Watch)(self._multi)
+        usual = Usual()
+        self._idle = [Transfer(settings, route, usual) for _ in range(in_flight)]
         self._busy: dict[object, Transfer] = {}
+        for transfer in self._idle:
+            self._sockets.arm(transfer.handle)
 
     def exchange(self, deliveries: Sequence[Delivery], wait_s: float) -> list[tuple[int, Outcome]]:
         """Hand over `deliveries`; return the outcomes that are there, or the first within `wait_s` seconds."""
         self._waiting.extend(deliveries)
         self._begin()
+        if not self._busy:
+            return []
         end = time.monotonic() + wait_s
-        outcomes = self._turn(0)
-        while not outcomes and self._busy and (rest := end - time.monotonic()) > 0:
-            outcomes = self._turn(rest)
+        outcomes, rest = self._worked(), wait_s
+        while not outcomes and rest >= 0:
+            self._sockets.wait(rest)
+            outcomes, rest = self._worked(), end - time.monotonic()
         return outcomes
 
     def close(self) -> None:
@@ -83,12 +99,6 @@ class MultiSink:
         if not closing.is_alive():
             self._sockets.close()
 
-    def _turn(self, wait_s: float) -> list[tuple[int, Outcome]]:
-        if not self._busy:
-            return []
-        self._sockets.turn(wait_s)
-        return self._finished()
-
     def _begin(self) -> None:
         while self._waiting and self._idle:
             transfer = self._idle.pop()
@@ -96,13 +106,14 @@ class MultiSink:
             self._busy[transfer.handle] = transfer
             self._multi.add_handle(transfer.handle)
 
-    def _finished(self) -> list[tuple[int, Outcome]]:
+    def _worked(self) -> list[tuple[int, Outcome]]:
+        """Let libcurl work, and return all that has ended by then."""
+        self._sockets.work()
         _, answered, failed = self._multi.info_read(len(self._busy))
-        ended = [(handle, 0, "") for handle in answered] + failed
-        return [self._end(handle, error, text) for handle, error, text in ended]
-
-    def _end(self, handle: object, error: int, text: str) -> tuple[int, Outcome]:
-        self._multi.remove_handle(handle)
-        transfer = self._busy.pop(handle)
-        self._idle.append(transfer)
-        return transfer.ticket, transfer.outcome(error, text, self._wall())
+        outcomes = []
+        for handle, error, text in [(handle, 0, "") for handle in answered] + failed:
+            transfer = self._busy.pop(handle)
+            self._multi.remove_handle(handle)
+            self._idle.append(transfer)
+            outcomes.append((transfer.ticket, transfer.outcome(error, text, self._wall)))
+        return outcomes

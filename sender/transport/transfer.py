@@ -8,7 +8,6 @@ here.
 from __future__ import annotations
 
 import errno
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pycurl
@@ -21,14 +20,19 @@ from sender.api import (
     outcome_of_tunnel,
     request_for,
 )
+from sender.flow import Verdict
 
+from .headers import new_lines, read
 from .settings import MAX_BODY
-from .wire import headers_of, url_of, without_key
+from .wire import ACCEPT, ENCODING, without_key
 
 if TYPE_CHECKING:
-    from sender.api import Failure, Request
+    from collections.abc import Callable
+
+    from sender.api import Failure
     from sender.flow import Delivery, Outcome
 
+    from .headers import Usual
     from .route import Route
     from .settings import TransportSettings
 
@@ -50,6 +54,7 @@ _TLS_ERRORS: Final = frozenset(
 )
 
 _WEIRD_SERVER_REPLY: Final = 8  # pycurl knows it only by its old name, FTP_WEIRD_SERVER_REPLY
+_HTTP2_STREAM: Final = 92  # pycurl has no name for it
 
 _FAILURES: Final[dict[int, Failure]] = {
     pycurl.E_COULDNT_RESOLVE_HOST: "no-address",
@@ -59,6 +64,8 @@ _FAILURES: Final[dict[int, Failure]] = {
     pycurl.E_PARTIAL_FILE: "closed",
     pycurl.E_RECV_ERROR: "closed",
     pycurl.E_SEND_ERROR: "closed",
+    pycurl.E_HTTP2: "closed",
+    _HTTP2_STREAM: "closed",
     pycurl.E_UNSUPPORTED_PROTOCOL: "not-http",  # an answer that does not begin like HTTP ("HTTP/0.9")
     _WEIRD_SERVER_REPLY: "not-http",
 }
@@ -72,43 +79,62 @@ _BROKEN_HANDSHAKE: Final = (
 )
 
 _FIRST_REFUSAL: Final = 300
-_STATUS: Final = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})(?!\d)")
+
+# HTTP/2 where a server offers it over TLS, if this libcurl can.
+_HTTP_VERSION: Final = (
+    pycurl.CURL_HTTP_VERSION_2TLS
+    if pycurl.version_info()[4] & pycurl.VERSION_HTTP2
+    else pycurl.CURL_HTTP_VERSION_1_1
+)
 
 
 class Transfer:
-    """A libcurl handle with the options that every request has; `begin` gives it a command, `outcome` ends it."""
+    """A libcurl handle with the options that every request has; `begin` gives it a command, `outcome` ends it.
 
-    def __init__(self, settings: TransportSettings, route: Route) -> None:
+    It is written for speed: what does not change from one request to the next is set once, and libcurl calls a deque's
+    `append` for a header line, since a function of ours for each of eight would cost a third of the exchange.
+    """
+
+    def __init__(self, settings: TransportSettings, route: Route, usual: Usual) -> None:
         self.ticket = 0
         self.handle: Any = pycurl.Curl()
-        self._settings = settings
-        self._key = settings.key
-        self._headers: dict[bytes, str] = {}
-        self._status = 0
-        self._head = bytearray()
+        self._set = self.handle.setopt
+        self._base = settings.base
+        self._key = self._own_key = settings.key
+        self._usual = usual
+        self._posts = False
+        self._lines = new_lines()
+        self._head = b""
         self._size = 0
         for option, value in options_of(settings, route).items():
-            self.handle.setopt(option, value)
-        self.handle.setopt(pycurl.HEADERFUNCTION, self._on_header)
-        self.handle.setopt(pycurl.WRITEFUNCTION, self._on_body)
+            self._set(option, value)
+        self._set(pycurl.HEADERFUNCTION, self._lines.append)
+        self._set(pycurl.WRITEFUNCTION, self._on_body)
 
     def begin(self, delivery: Delivery) -> None:
         """Make the handle ready to send `delivery`."""
         self.ticket = delivery.ticket
-        self._key = delivery.command.key or self._settings.key
-        self._headers = {}
-        self._status = 0
-        self._head.clear()
+        self._key = delivery.command.key or self._own_key
+        self._lines.clear()
+        self._head = b""
         self._size = 0
-        self._aim(request_for(delivery.command, self._settings.key))
+        method, path, query = request_for(delivery.command, self._own_key)
+        if method == "GET":
+            self._set(pycurl.URL, f"{self._base}{path}?{query}")
+            if self._posts:
+                self._set(pycurl.HTTPGET, 1)
+                self._posts = False
+        else:
+            self._set(pycurl.URL, self._base + path)
+            self._set(pycurl.POSTFIELDS, query)
+            self._posts = True
 
-    def outcome(self, error: int, text: str, now: float) -> Outcome:
-        """Return what came of it: `error` and `text` are libcurl's, 0 where an answer came; `now` as in api.py."""
+    def outcome(self, error: int, text: str, wall: Callable[[], float]) -> Outcome:
+        """Return what came of it: `error` and `text` are libcurl's, 0 where an answer came; `wall` as in api.py."""
+        if error == 0 and (usual := self._usual.outcome_of(self._lines)) is not None:
+            return usual
         if error == 0 or self._has_enough():
-            # libcurl takes a status line that it cannot read ("HTTP/3.1 503", "hTTP/1.1 503") for 200.
-            answer = self._answer()
-            spoke = answer.status == self._status
-            return outcome_of(answer, now) if spoke else outcome_of_failure("not-http")
+            return self._answered(wall())
         tunnel = self.handle.getinfo(pycurl.HTTP_CONNECTCODE)
         if tunnel >= _FIRST_REFUSAL:
             return outcome_of_tunnel(tunnel)
@@ -118,51 +144,40 @@ class Transfer:
         """Free the handle."""
         self.handle.close()
 
-    def _aim(self, request: Request) -> None:
-        self.handle.setopt(pycurl.URL, url_of(self._settings, request))
-        headers = [
-            f"{name}: {value}" for name, value in headers_of(self._settings, request).items()
-        ]
-        self.handle.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
-        if request.method == "GET":
-            self.handle.setopt(pycurl.HTTPGET, 1)
-        else:
-            self.handle.setopt(pycurl.POSTFIELDS, request.query)
-
-    def _answer(self) -> Answer:
-        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
-        head = without_key(bytes(self._head), self._key)
-        return Answer(
-            status, self._headers.get(b"content-type", ""), self._headers.get(b"retry-after"), head
-        )
+    def _answered(self, now: float) -> Outcome:
+        status, kind, retry_after = read(self._lines)
+        # libcurl takes a status line that it cannot read ("HTTP/3.1 503", "hTTP/1.1 503") for 200.
+        if status != self.handle.getinfo(pycurl.RESPONSE_CODE):
+            return outcome_of_failure("not-http")
+        head = without_key(self._head, self._key)
+        outcome = outcome_of(Answer(status, kind, retry_after, head), now)
+        if outcome.verdict is Verdict.DELIVERED:
+            self._usual.learn(self._lines, outcome)
+        return outcome
 
     def _has_enough(self) -> bool:
         return self._size > MAX_BODY
 
-    def _on_header(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")
-        if status := _STATUS.match(line):
-            self._status = int(status[1])
-            self._headers = {}  # what came before belongs to a 100 Continue or to a proxy's tunnel
-        elif name.lower() in {b"content-type", b"retry-after"}:
-            self._headers[name.lower()] = value.strip().decode("latin-1")
-
-    def _on_body(self, data: bytes) -> int:
-        self._head += data[: MAX_HEAD - len(self._head)]
+    def _on_body(self, data: bytes) -> int | None:
+        if (more := MAX_HEAD - len(self._head)) > 0:
+            self._head += data[:more]
         self._size += len(data)
-        # Anything but the length ends the transfer and drops its connection.
-        return 0 if self._has_enough() else len(data)
+        # Anything but None or the length ends the transfer and drops its connection.
+        return 0 if self._has_enough() else None
 
 
 def options_of(settings: TransportSettings, route: Route) -> dict[int, object]:
     """Return the options that every handle has, whatever it sends."""
     return {
         pycurl.NOSIGNAL: 1,
-        pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+        pycurl.HTTP_VERSION: _HTTP_VERSION,
         pycurl.HTTP09_ALLOWED: 0,
         pycurl.FOLLOWLOCATION: 0,
         pycurl.NETRC: pycurl.NETRC_IGNORED,
         pycurl.HTTP_CONTENT_DECODING: 0,
+        pycurl.USERAGENT: settings.user_agent,
+        pycurl.ACCEPT_ENCODING: ENCODING,
+        pycurl.HTTPHEADER: [f"Accept: {ACCEPT}", "Expect:"],
         pycurl.MAXAGE_CONN: int(settings.idle_s),
         # "" is not None: either would make libcurl look into the environment by itself.
         pycurl.PROXY: route.proxy or "",

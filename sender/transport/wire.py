@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
     from .settings import TransportSettings
 
-__all__ = ["FORM_TYPE", "headers_of", "url_of", "without_key"]
+__all__ = ["ACCEPT", "ENCODING", "FORM_TYPE", "headers_of", "url_of", "without_key"]
+
+ACCEPT: Final = "*/*"
+ENCODING: Final = "identity"
+"""An answer is an image of 43 bytes, and one that unpacks to gigabytes is nobody's wish."""
 
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 
 def headers_of(settings: TransportSettings, request: Request) -> dict[str, str]:
-    """Return the headers of `request`, as far as they are not the library's own (Host, Content-Length).
-
-    `identity`: an answer is an image of 43 bytes, and one that unpacks to gigabytes is nobody's wish.
-    """
-    headers = {"User-Agent": settings.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+    """Return the headers of `request`, as far as they are not the library's own (Host, Content-Length)."""
+    headers = {"User-Agent": settings.user_agent, "Accept": ACCEPT, "Accept-Encoding": ENCODING}
     if request.method == "POST":
         headers["Content-Type"] = FORM_TYPE
     return headers

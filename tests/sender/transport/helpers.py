@@ -7,6 +7,7 @@ import os
 import ssl
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trustme
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
     from sender.flow import Outcome, Sink
 
-TRANSPORTS: dict[str, Callable[..., Sink]] = {"requests": PooledSink, "curl": MultiSink}
+TRANSPORTS: dict[str, Callable[..., Sink]] = {
+    "requests": PooledSink,
+    "curl": MultiSink,
+    "curl-many": partial(MultiSink, many=1),
+}
+"""`curl-many` waits for its sockets as `curl` does from some hundred commands in flight on."""
 
 BOB = Command("bob", 1262304000, "Signed Up", properties={"gender": "male"})
 

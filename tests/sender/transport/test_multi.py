@@ -13,6 +13,7 @@ from sender.transport import multi
 from sender.transport.multi import MultiSink
 from sender.transport.route import find_route
 from sender.transport.settings import TransportSettings
+from sender.transport.sockets import Watch
 from sender.transport.transfer import failure_of, options_of
 
 
@@ -81,12 +82,11 @@ def test_each_wait_is_bounded_and_the_whole_is_too() -> None:
 
 def test_waiting_goes_by_the_timers_last_word() -> None:
     """A timer that is far away or was taken back cuts no wait short."""
-    sink = MultiSink(TransportSettings("http://127.0.0.1:9", "k", max_in_flight=1), environ={})
-    sockets = sink._sockets
+    watch = Watch(pycurl.CurlMulti())
     began = time.monotonic()
-    sockets._on_timer(3_600_000)
-    sockets.turn(0.01)
-    sockets._on_timer(-1)
-    sockets.turn(0.01)
+    watch._on_timer(3_600_000)
+    watch.wait(0.01)
+    watch._on_timer(-1)
+    watch.wait(0.01)
     assert time.monotonic() - began >= 0.02
-    sink.close()
+    watch.close()
