@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from .flow import Outcome, Verdict
@@ -229,6 +228,8 @@ def _retry_after_s(text: str | None, now: float) -> float | None:
 
 
 def _until(date: str, now: float) -> float | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - 1.7 MB, for what hardly a server sends
+
     try:
         when = parsedate_to_datetime(date)
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now

@@ -58,7 +58,7 @@ def read(lines: Lines) -> Headers:
 class Usual:
     """What an answer that delivers looks like here, as the last one showed: its status line and its type.
 
-    Nearly all answers are alike, and each is read again only where it differs: 0.3 us instead of 5 for an answer of
+    Nearly all answers are alike, and each is read again only where it differs: 0.2 us instead of 1.7 for one of
     eight lines.
     """
 

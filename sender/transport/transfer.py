@@ -171,6 +171,9 @@ def options_of(settings: TransportSettings, route: Route) -> dict[int, object]:
     return {
         pycurl.NOSIGNAL: 1,
         pycurl.HTTP_VERSION: _HTTP_VERSION,
+        # Whoever begins while the first connection is being made waits to hear whether it carries many: one of HTTP/2
+        # instead of 128 of them saves 10 MB. Plain HTTP carries one exchange at a time, whatever the server says.
+        pycurl.PIPEWAIT: int(settings.url.lower().startswith("https:")),
         pycurl.HTTP09_ALLOWED: 0,
         pycurl.FOLLOWLOCATION: 0,
         pycurl.NETRC: pycurl.NETRC_IGNORED,

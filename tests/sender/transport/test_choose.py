@@ -16,6 +16,7 @@ from sender.transport.pooled import PooledSink
 
 if TYPE_CHECKING:
     from sender.flow import Sink
+    from tests.sender.transport.helpers import Identity
 
 SETTINGS = TransportSettings("http://127.0.0.1:9", "k", max_in_flight=1)
 
@@ -72,16 +73,24 @@ def test_curl_by_name_must_be_there() -> None:
 
 @pytest.mark.parametrize(
     ("name", "loaded"),
-    [(None, []), ("requests", ["requests"]), ("curl", ["pycurl"]), ("auto", ["pycurl"])],
+    [
+        (None, []),
+        ("requests", ["certifi", "requests", "ssl"]),
+        ("curl", ["pycurl"]),
+        ("auto", ["pycurl"]),
+    ],
 )
-def test_only_the_chosen_library_is_loaded(name: str | None, loaded: list[str]) -> None:
-    """Importing the package loads neither."""
+def test_only_the_chosen_library_is_loaded(
+    name: str | None, loaded: list[str], identity: Identity
+) -> None:
+    """Importing the package loads neither; and beside libcurl, which has its own, Python's TLS is not loaded."""
+    settings = f'"https://127.0.0.1:9", "k", ca_file={str(identity.certificate)!r}'
     program = f"""
 import sys
 from sender.transport import TransportSettings, make_sink
 if {name!r}:
-    make_sink({name!r}, TransportSettings("http://127.0.0.1:9", "k")).close()
-print([name for name in ("pycurl", "requests") if name in sys.modules])
+    make_sink({name!r}, TransportSettings({settings})).close()
+print([name for name in ("certifi", "pycurl", "requests", "ssl") if name in sys.modules])
 """
     ran = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60

@@ -40,18 +40,6 @@ def person_of(body: bytes) -> str:
     return body.partition(b"_p=")[2].partition(b"&")[0].decode()
 
 
-def answer_first(frames: Frames) -> None:
-    """Answer the first request at once."""
-    if (request := frames.request()) is not None:
-        frames.answer(request.stream)
-
-
-def connected(sink: MultiSink) -> MultiSink:
-    """Return `sink` with one connection: those that begin before it is there begin with one each."""
-    assert deliver(sink, posted(0))[0].verdict is Verdict.DELIVERED
-    return sink
-
-
 @pytest.fixture
 def tls(identity: Identity) -> ssl.SSLContext:
     """Return the context of a server that offers HTTP/2."""
@@ -89,7 +77,6 @@ def test_more_than_a_hundred_share_a_connection(
 
     def behave(conversation: Conversation) -> None:
         frames = Frames(conversation)
-        answer_first(frames)
         waiting = []
         while (request := frames.request()) is not None:
             waiting.append(request)
@@ -98,7 +85,7 @@ def test_more_than_a_hundred_share_a_connection(
                     frames.answer(each.stream, 400, person_of(each.body).encode())
 
     server = serve(behave, tls=tls)
-    outcomes = deliver(connected(sink_of(server, at_once)), *map(posted, range(at_once)))
+    outcomes = deliver(sink_of(server, at_once), *map(posted, range(at_once)))
     assert [outcome.said for outcome in outcomes] == [f"person-{n}-" for n in range(at_once)]
     assert server.connections == 1
 
@@ -142,7 +129,7 @@ def test_a_stream_that_breaks_off_is_retried(
                 frames.answer(request.stream)
 
     server = serve(behave, tls=tls)
-    outcomes = deliver(connected(sink_of(server, 3)), *map(posted, range(3)))
+    outcomes = deliver(sink_of(server, 3), *map(posted, range(3)))
     assert [outcome.code for outcome in outcomes] == ["answered-200", "closed", "answered-200"]
     assert server.connections == 1
 
@@ -154,12 +141,11 @@ def test_a_connection_that_breaks_off_is_retried(
 
     def behave(conversation: Conversation) -> None:
         frames = Frames(conversation)
-        answer_first(frames)
         for request in islice(iter(frames.request, None), 4):
             frames.begin_answer(request.stream, 200)
 
     server = serve(behave, tls=tls)
-    outcomes = deliver(connected(sink_of(server, 4)), *map(posted, range(4)))
+    outcomes = deliver(sink_of(server, 4), *map(posted, range(4)))
     assert outcomes == [Outcome(Verdict.RETRY, "closed")] * 4
     assert server.connections == 1
 

@@ -123,7 +123,18 @@ def test_certificates_are_looked_for_in_order(identity: Identity) -> None:
     assert route({"SSL_CERT_FILE": mine}).ca == mine
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no certificate at all"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"no certificate at all",
+        b"-----BEGIN CERTIFICATE-----\nMAA",
+        b"-----BEGIN CERTIFICATE-----\nMAA\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n",
+    ],
+)
 def test_certificates_that_cannot_be_read_are_refused(
     tmp_path: Path, content: bytes | None
 ) -> None:
