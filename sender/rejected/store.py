@@ -115,6 +115,7 @@ class RejectedStore:
         self._lock = RejectedLock(spool, wait=wait, files=files)
         self._kept = Kept(spool.rejected)
         self._written: dict[str, _Written] = {}
+        self._syncing: dict[str, _Written] = {}
         self._again: list[tuple[str, bytes]] = []
         self._given_up = 0
 
@@ -160,8 +161,8 @@ class RejectedStore:
                 self._write_again()
         if not self._written:
             return None
-        written, self._written = self._written, {}
-        return Unsynced(self._spool, self._files, written)
+        self._syncing, self._written = self._written, {}
+        return Unsynced(self._spool, self._files, self._syncing)
 
     def end_sync(self, unsynced: Unsynced) -> None:
         """Take note of what came of it. Raises as `sync` does."""
@@ -213,8 +214,9 @@ class RejectedStore:
             self._remove(finished, lock)
 
     def close(self) -> None:
-        """Let go of descriptors. Syncs nothing."""
+        """Let go of descriptors, also of those of a sync that did not come to its end. Syncs nothing."""
         _close(self._written)
+        _close(self._syncing)
 
     # Appending
 

@@ -18,6 +18,7 @@ from kmq.locks import make, take
 from kmq.spool import Spool
 from sender.rejected import New, RejectedStore
 from sender.rejected import store as rejected_module
+from tests.support.files import descriptors_in
 
 P = "20261123T204501Z-4f2a91c3"
 AT = 1_795_467_067.25
@@ -444,6 +445,16 @@ def test_what_is_added_during_a_sync_is_kept_whatever_becomes_of_it(
     assert [what for what, _ in files.done].count("fdatasync") == 1
     assert ids(spool) == [f"{DAY}:1", f"{DAY}:2"]
     assert store.begin_sync() is None
+
+
+def test_a_sync_that_does_not_come_to_its_end_leaves_no_descriptor(spool: Spool) -> None:
+    """As where the lock of the spool is lost meanwhile."""
+    store = store_of(spool)
+    store.add([new(b"one", 0)])
+    assert store.begin_sync() is not None
+    store.add([new(b"two", 10)])
+    store.close()
+    assert descriptors_in(spool.path) == 0
 
 
 def test_what_is_added_after_a_failed_sync_carries_the_rest_along(spool: Spool) -> None:
