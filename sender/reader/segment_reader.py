@@ -82,10 +82,13 @@ class SegmentReader:
             return []
         if self._scanned > self.at:
             return self._scan_on()
-        size = max_bytes + MAX_LINE
-        data = self._read(size, self.at)
-        self.at_end = len(data) < size
-        end = data.rfind(b"\n", 0, max_bytes) + 1 or data.find(b"\n") + 1
+        data = self._read(max_bytes, self.at)
+        self.at_end = len(data) < max_bytes
+        end = data.rfind(b"\n") + 1
+        if end == 0 and not self.at_end:  # the first line is longer than that
+            data = self._read(max_bytes + MAX_LINE, self.at)
+            self.at_end = len(data) < max_bytes + MAX_LINE
+            end = data.find(b"\n") + 1
         if end == 0:
             return self._nothing_whole(len(data))
         upto = self.at + len(data)

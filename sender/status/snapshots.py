@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from kmq import __version__
@@ -32,6 +33,7 @@ _HALF, _NEARLY_ALL = 0.5, 0.99
 _USUAL_LINE: Final = 100.0
 _SAID_AGAIN_S: Final = 5.0
 """A snapshot says this often that the sender runs, half of the time after which it counts as stale."""
+_EACH: Final = 16
 
 
 class Snapshots:
@@ -51,8 +53,8 @@ class Snapshots:
         self._bytes_read = 0
 
     def read(self, lines: Iterable[Line]) -> None:
-        """Take in lines that were read: their mean length tells how many are in so many bytes."""
-        for line in lines:
+        """Take in lines that were read: their mean length tells how many are in so many bytes. Some of them do."""
+        for line in islice(lines, None, None, _EACH):
             self._lines_read += 1
             self._bytes_read += line.position.end - line.position.start
 
