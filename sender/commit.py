@@ -96,7 +96,8 @@ class Committer:
         """
         marks = self.marks()
         ahead = self._reader.begin_syncs()
-        yield from _checked(ahead.run)
+        if ahead:
+            yield from _checked(ahead.run)
         self._reader.end_syncs(ahead)
         # What is written already needs no sync: to ask 1,000 partitions of which none moved takes some milliseconds.
         moved = {name: mark for name, mark in marks.items() if mark != self._written.get(name)}

@@ -76,6 +76,10 @@ class SpoolSyncs:
     directory: str | None
     named: bool = False
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to look at."""
+        return bool(self.partitions) or self.directory is not None
+
     def run(self) -> None:
         """Sync, in whatever thread."""
         for partition in self.partitions:
