@@ -47,7 +47,7 @@ def run(context: Context) -> list[Row]:
         *rows,
         Row(
             "peers-cheapest",
-            f"the cheapest of these ({cheapest}) against `record`, 2 properties",
+            f"the cheapest peer ({cheapest}) against `record`, 2 properties",
             known[cheapest],
             "x",
             bound=at_least(1.0),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from .values import Result, Row
 
-__all__ = ["figure", "in_terminal", "machine_table", "markdown", "with_tables"]
+__all__ = ["bounds_table", "figure", "in_terminal", "machine_table", "markdown", "with_tables"]
 
 _DIGITS: Final = 3
 _MARKED: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -63,6 +63,17 @@ def _cells(row: Row) -> str:
     return f"| {row.what} | {figure(row.value, row.unit)} | {spread} | {bound}{judged} | {last} |"
 
 
+def bounds_table(rows: Sequence[Row]) -> str:
+    """Return those rows that have a bound, as the table that says whether each is kept."""
+    lines = ["| what | measured | must be | |", "|---|---|---|---|"]
+    for row in rows:
+        if row.bound is not None:
+            bound = f"{row.bound.kind} {figure(row.bound.limit)}"
+            judged = {None: row.note, True: "kept", False: "**not kept**"}[row.met]
+            lines.append(f"| {row.what} | {figure(row.value, row.unit)} | {bound} | {judged} |")
+    return "\n".join(lines) + "\n"
+
+
 def machine_table(machine: Mapping[str, str]) -> str:
     """Return what the machine is, as a table of the document."""
     lines = [
@@ -75,12 +86,13 @@ def machine_table(machine: Mapping[str, str]) -> str:
 
 def with_tables(document: str, result: Result) -> str:
     """Return the document with each of its tables made anew from the result."""
+    whole = {"machine": machine_table(result.machine), "bounds": bounds_table(result.rows())}
 
     def made(found: re.Match[str]) -> str:
         name = found[2]
-        if name != "machine" and name not in result.groups:
+        if name not in whole and name not in result.groups:
             return found[0]
-        text = machine_table(result.machine) if name == "machine" else markdown(result.groups[name])
+        text = whole[name] if name in whole else markdown(result.groups[name])
         return f"{found[1]}\n{text}\n{found[3]}"
 
     return _MARKED.sub(made, document)
