@@ -14,13 +14,14 @@ import select
 import sys
 import time
 from array import array
+from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kmq import Client
 
 from .calls import NAME, PERSON, PROPERTIES, make_spool
-from .harness import percentile
+from .harness import percentile, ratio_of_medians
 from .programs import Ended, Program, sender, wait_for
 from .servers import NoServer, serving
 from .values import Row, at_most, missing
@@ -106,17 +107,19 @@ def _rows(context: Context, folder: Path, server: Server, count: int) -> list[Ro
         parts={"events a second, in all": rate * count, "seconds of each phase": phase_s},
         bound=_ROWS[0][3],
     )
-    with_sender, without = percentile(busy, _SLOW), percentile(calm, _SLOW)
+    with_sender, without = ([percentile(some, _SLOW) for some in one] for one in (busy, calm))
+    found = ratio_of_medians(with_sender, without)
     slowest = Row(
         "crowd-slowest",
         f"{count:,} processes: {_ROWS[1][1]}",
-        with_sender / without,
+        found.value,
         "x",
-        parts={
-            "with, us": with_sender / 1e3,
-            "without, us": without / 1e3,
-            "median with, us": percentile(busy, 0.5) / 1e3,
-            "median without, us": percentile(calm, 0.5) / 1e3,
+        found.spread,
+        {
+            "with, us": percentile(with_sender, 0.5) / 1e3,
+            "without, us": percentile(without, 0.5) / 1e3,
+            "median with, us": _median_us(busy),
+            "median without, us": _median_us(calm),
         },
         bound=_ROWS[1][3],
     )
@@ -162,19 +165,25 @@ def _grown(before: dict[str, int], after: dict[str, int], rate: float) -> int:
     return sum(lag > before.get(name, 0) + allowed for name, lag in after.items())
 
 
-def _times(notes: Path, phases: list[tuple[float, float, bool]]) -> tuple[list[float], list[float]]:
-    """Return how long the calls without and with a sender took, in nanoseconds."""
-    found: tuple[list[float], list[float]] = ([], [])
+def _times(
+    notes: Path, phases: list[tuple[float, float, bool]]
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Return how long the calls of each phase without and with a sender took, in nanoseconds."""
+    pairs = array("q")
     for path in notes.iterdir():
-        pairs = array("q")
         pairs.frombytes(path.read_bytes())
-        for began, took in zip(pairs[::2], pairs[1::2], strict=True):
-            for first, last, with_sender in phases:
-                if first <= began / 1e9 < last:
-                    found[with_sender].append(float(took))
-    if not all(found):
-        raise Ended("no call was made in one of the phases")
+    calls = sorted(zip(pairs[::2], pairs[1::2], strict=True))
+    found: tuple[list[list[float]], list[list[float]]] = ([], [])
+    for first, last, with_sender in phases:
+        begin, end = (bisect_left(calls, (int(moment * 1e9), 0)) for moment in (first, last))
+        if begin == end:
+            raise Ended("no call was made in one of the phases")
+        found[with_sender].append([float(took) for _, took in calls[begin:end]])
     return found
+
+
+def _median_us(phases: list[list[float]]) -> float:
+    return percentile([percentile(one, 0.5) for one in phases], 0.5) / 1e3
 
 
 # The processes themselves
