@@ -1,37 +1,37 @@
 """One connection of requests: a command goes out, an outcome comes back, one after another.
 
-Owns how requests is used: through its adapter, below its `Session`, so that there is no following of redirects, no
-cookie jar, no .netrc and no rewriting of URLs to switch off. Knows nothing about threads. Invariants: the URL goes out
-as `api.py` made it; a connection is used again only after its answer was read to the end.
+Owns how requests is used: its adapter says through which pool of urllib3 the API is reached, with the proxy, its
+password and the certificates that are believed; each command then goes through that pool. So there is no following of
+redirects, no cookie jar, no .netrc and no rewriting of URLs to switch off, and what a `Session` finds out for each
+request is found out once. Knows nothing about threads. Invariants: the URL goes out as `api.py` made it; a connection
+is used again only after its answer was read to the end.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-from contextvars import ContextVar
 from dataclasses import replace
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
+from urllib3 import Retry, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from sender.api import MAX_HEAD, Answer, outcome_of, outcome_of_failure, request_for
 
 from .faults import outcome_of_error
 from .settings import MAX_BODY
-from .wire import headers_of, url_of, without_key
+from .wire import headers_of, without_key
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable
 
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
     from kmq.command import Command
     from sender.api import Request
@@ -45,20 +45,21 @@ __all__ = ["Connection", "hush_urllib3"]
 
 _FIRST_FINAL_STATUS: Final = 200
 
-_GUARD: ContextVar[Guard] = ContextVar("guard")
-"""Whose exchange this thread makes: urllib3 builds its connections itself and hands nothing through."""
+_ONCE: Final = Retry(total=False, redirect=False)
+"""No retry and no redirect of urllib3's own, and its errors as they come."""
 
 
 class Connection:
     """Sends commands one at a time, over one connection for as long as the server keeps it.
 
-    Belongs to one thread. Through `guard` another one can end an exchange.
+    Belongs to one thread. Through `guard` another one can end an exchange. `tls` says which certificates are believed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is told, and what is handed in to be testable
         self,
         settings: TransportSettings,
         route: Route,
+        tls: ssl.SSLContext | None,
         guard: Guard,
         *,
         clock: Callable[[], float],
@@ -69,13 +70,17 @@ class Connection:
         self._guard = guard
         self._clock = clock
         self._wall = wall
-        self._adapter = _Adapter(pool_connections=1, pool_maxsize=1)
-        self._proxies = {urlsplit(settings.url).scheme: route.proxy} if route.proxy else {}
+        self._adapter = _Adapter(tls)
+        self._pool = self._find_pool()
+        # A proxy that reads the request wants the whole URL in it.
+        read_by_proxy = route.proxy is not None and self._pool.scheme == "http"
+        self._before = settings.base if read_by_proxy else urlsplit(settings.base).path
+        self._timeout = Timeout(settings.timeout_s, settings.timeout_s)
+        self._headers = {method: headers_of(settings, method) for method in ("GET", "POST")}
         self._used = clock()
 
     def exchange(self, command: Command) -> Outcome:
         """Send `command` and return what came of it; whatever goes wrong is an outcome."""
-        _GUARD.set(self._guard)
         self._forget_idle()
         self._guard.begin()
         outcome = self._outcome(command)
@@ -84,6 +89,7 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self._adapter.close()
+        self._pool.close()
 
     def _outcome(self, command: Command) -> Outcome:
         try:
@@ -94,21 +100,31 @@ class Connection:
         return outcome_of(replace(answer, head=head), self._wall())
 
     def _answer(self, request: Request) -> Answer:
-        timeout_s = self._settings.timeout_s
-        response = self._adapter.send(
-            _prepared(self._settings, request),
-            stream=True,
-            timeout=(timeout_s, timeout_s),
-            verify=self._route.ca,
-            proxies=self._proxies,
+        method, path, query = request
+        target = self._before + path
+        response = self._pool.urlopen(
+            method,
+            f"{target}?{query}" if method == "GET" else target,
+            body=None if method == "GET" else query.encode("ascii"),
+            headers=self._headers[method],
+            retries=_ONCE,
+            redirect=False,
+            assert_same_host=False,  # a proxy's pool is asked for another host's URLs
+            timeout=self._timeout,
+            preload_content=False,
+            decode_content=False,
         )
-        return _read(response.raw)
+        return _read(response)
 
     def _forget_idle(self) -> None:
         now = self._clock()
         if now - self._used >= self._settings.idle_s:
-            self._adapter.close()
+            self.close()
+            self._pool = self._find_pool()
         self._used = now
+
+    def _find_pool(self) -> HTTPConnectionPool:
+        return self._adapter.pool(self._settings.url, self._route.proxy, self._guard)
 
 
 def hush_urllib3() -> None:
@@ -116,18 +132,6 @@ def hush_urllib3() -> None:
     logging.getLogger("urllib3").propagate = False
     for name in ("connection", "connectionpool", "poolmanager", "response", "util.retry"):
         logging.getLogger(f"urllib3.{name}").disabled = True
-
-
-def _prepared(settings: TransportSettings, request: Request) -> PreparedRequest:
-    # Filled in by hand: `prepare` would take the URL apart, quote it anew and put it together again.
-    prepared = PreparedRequest()
-    prepared.method = request.method
-    prepared.url = url_of(settings, request)
-    prepared.headers = CaseInsensitiveDict(headers_of(settings, request))
-    if request.method == "POST":
-        prepared.body = request.query.encode("ascii")
-        prepared.headers["Content-Length"] = str(len(prepared.body))
-    return prepared
 
 
 def _read(raw: BaseHTTPResponse) -> Answer:
@@ -182,18 +186,19 @@ class _Response(HTTPResponse):
 
 
 class _Watched(HTTPConnection):
-    """A connection whose socket the guard of its thread knows, from connecting on and again at each use."""
+    """A connection whose socket `guard` knows, from connecting on and again at each use."""
 
     response_class = _Response
+    guard: Guard
 
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
-        _GUARD.get().watch(sock)
+        self.guard.watch(sock)
         return sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - handed through as they come
         if self.sock is not None:
-            _GUARD.get().watch(self.sock)
+            self.guard.watch(self.sock)
         super().request(*args, **kwargs)
 
 
@@ -201,22 +206,30 @@ class _WatchedTLS(HTTPSConnection, _Watched):
     """The same over TLS: `HTTPSConnection` adds its handshake to what `_Watched` connects."""
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Watched
-
-
-class _PoolTLS(HTTPSConnectionPool):
-    ConnectionCls = _WatchedTLS
-
-
 class _Adapter(HTTPAdapter):
-    """requests' adapter with connections that can be ended from outside."""
+    """requests' adapter, asked for the pool that leads to one URL; its connections can be ended from outside."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        # One context for all: reading the certificates for each connection takes 20 ms and a megabyte each time.
+        self._tls = tls
+        super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - handed through
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolTLS}
+        super().init_poolmanager(*args, ssl_context=self._tls, **kwargs)
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - handed through
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _PoolTLS}
-        return manager
+    def pool(self, url: str, proxy: str | None, guard: Guard) -> HTTPConnectionPool:
+        """Return the pool through which `url` is reached."""
+        manager = self.poolmanager if proxy is None else self._proxied(proxy)
+        pool: HTTPConnectionPool = manager.connection_from_url(url)
+        kind = _WatchedTLS if pool.scheme == "https" else _Watched
+
+        def connection(**told: Any) -> _Watched:  # noqa: ANN401 - handed through
+            made = kind(**told)
+            made.guard = guard
+            return made
+
+        pool.ConnectionCls = connection  # type: ignore[assignment]  # it is called like the class
+        return pool
+
+    def _proxied(self, proxy: str) -> Any:  # noqa: ANN401 - requests has no types
+        return self.proxy_manager_for(proxy, ssl_context=self._tls, proxy_ssl_context=self._tls)

@@ -1,8 +1,8 @@
-"""What an exception of requests means, as one of api.py's failures.
+"""What an exception under requests means, as one of api.py's failures.
 
 Owns the reading of exceptions. Their text holds URL and key, so that nothing of it leaves this module: what comes out
-is a constant, or a proxy's status. requests wraps urllib3, which wraps http.client and the system's own errors, each in
-its own way and anew with each release; so the whole chain is looked through for the causes that are known by type.
+is a constant, or a proxy's status. urllib3 wraps http.client and the system's own errors, each in its own way and anew
+with each release; so the whole chain is looked through for the causes that are known by type.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
-import requests
 import urllib3.exceptions
 
 from sender.api import outcome_of_failure, outcome_of_tunnel
@@ -34,14 +33,14 @@ _UNREACHABLE: Final = frozenset(
 _BY_TYPE: Final[tuple[tuple[tuple[type[BaseException], ...], Failure], ...]] = (
     # An end without goodbye in the middle of TLS is a line that broke, not a certificate that is wrong.
     ((ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError), "closed"),
-    ((TimeoutError, requests.Timeout), "timeout"),
+    ((TimeoutError, urllib3.exceptions.ReadTimeoutError), "timeout"),
     ((ssl.SSLError,), "tls"),
     ((socket.gaierror, urllib3.exceptions.NameResolutionError, UnicodeError), "no-address"),
     ((ConnectionRefusedError,), "refused"),
     # RemoteDisconnected is a BadStatusLine too: it must be met first.
     ((ConnectionError, http.client.IncompleteRead, urllib3.exceptions.IncompleteRead), "closed"),
     ((http.client.HTTPException, urllib3.exceptions.ProtocolError), "not-http"),
-    ((urllib3.exceptions.SSLError, requests.exceptions.SSLError), "tls"),
+    ((urllib3.exceptions.SSLError,), "tls"),
 )
 
 # http.client's words; the status of a refused CONNECT stands nowhere else.
@@ -63,8 +62,6 @@ def outcome_of_error(error: BaseException) -> Outcome:
 
 
 def _failure(chain: list[BaseException]) -> Failure:
-    if type(chain[0]) is OSError and chain[0].errno is None:
-        return "tls"  # requests' own word for certificates that are gone since the start
     if any(isinstance(each, OSError) and each.errno in _UNREACHABLE for each in chain):
         return "unreachable"
     for types, failure in _BY_TYPE:

@@ -13,15 +13,21 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from urllib3.util import create_urllib3_context
+
+from kmq.errors import InvalidSetting
+
 from .connection import Connection, hush_urllib3
 from .guard import Guard
-from .route import find_route
+from .route import CA_RULE, find_route, speaks_tls
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping, Sequence
 
     from sender.flow import Delivery, Outcome
 
+    from .route import Route
     from .settings import TransportSettings
 
 __all__ = ["PooledSink"]
@@ -50,6 +56,7 @@ class PooledSink:
     ) -> None:
         hush_urllib3()
         route = find_route(settings, environ)
+        tls = _believing(route) if speaks_tls(settings.url, route.proxy) else None
         self._clock = clock
         self._look_s = min(_LOOK_S, settings.timeout_s / 4)
         self._next_look = clock() + self._look_s
@@ -59,7 +66,7 @@ class PooledSink:
         self._workers = []
         for _ in range(settings.max_in_flight):
             guard = Guard(settings.whole_s, clock)
-            connection = Connection(settings, route, guard, clock=clock, wall=wall)
+            connection = Connection(settings, route, tls, guard, clock=clock, wall=wall)
             self._workers.append(_Worker(connection, guard, self._todo, self._done))
 
     def exchange(self, deliveries: Sequence[Delivery], wait_s: float) -> list[tuple[int, Outcome]]:
@@ -98,6 +105,18 @@ class PooledSink:
             self._next_look = now + self._look_s
             for worker in self._workers:
                 worker.guard.cut_overdue()
+
+
+def _believing(route: Route) -> ssl.SSLContext:
+    context = create_urllib3_context()
+    try:
+        if route.ca_is_directory:
+            context.load_verify_locations(capath=route.ca)
+        else:
+            context.load_verify_locations(route.ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidSetting("certificates", route.ca, CA_RULE) from error
+    return context
 
 
 class _Worker(threading.Thread):

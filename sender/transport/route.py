@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from .settings import TransportSettings
 
-__all__ = ["Route", "bypasses", "find_route"]
+__all__ = ["CA_RULE", "Route", "bypasses", "find_route", "speaks_tls"]
 
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-_RULE: Final = "a readable file of PEM certificates"
+CA_RULE: Final = "a readable file of PEM certificates"
 _PEM: Final = re.compile(
     rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.+?)-----END (?:TRUSTED |X509 )?CERTIFICATE-----",
     re.DOTALL,
@@ -51,8 +51,12 @@ class Route:
 def find_route(settings: TransportSettings, environ: Mapping[str, str]) -> Route:
     """Return the way to `settings.url`; raise `InvalidSetting` for a proxy or certificates that cannot work."""
     proxy = _proxy(settings.url, environ)
-    ca = _certificates(settings, environ, checked="https://" in f"{settings.url} {proxy}".lower())
-    return Route(proxy, ca)
+    return Route(proxy, _certificates(settings, environ, checked=speaks_tls(settings.url, proxy)))
+
+
+def speaks_tls(url: str, proxy: str | None) -> bool:
+    """Tell whether the way to `url` needs certificates, at its end or at the proxy's."""
+    return "https://" in f"{url} {proxy}".lower()
 
 
 def _proxy(url: str, environ: Mapping[str, str]) -> str | None:
@@ -130,8 +134,8 @@ def _check_certificates(source: str, path: str) -> None:
         if os.path.isdir(path) or _holds_a_certificate(Path(path).read_bytes()):
             return
     except OSError as error:
-        raise InvalidSetting(source, path, _RULE) from error
-    raise InvalidSetting(source, path, _RULE)
+        raise InvalidSetting(source, path, CA_RULE) from error
+    raise InvalidSetting(source, path, CA_RULE)
 
 
 def _holds_a_certificate(pem: bytes) -> bool:

@@ -9,9 +9,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
 import urllib3
 
+from kmq.errors import InvalidSetting
 from sender.flow import Delivery, Verdict
 from sender.transport.faults import outcome_of_error
 from sender.transport.guard import Guard
@@ -23,6 +23,7 @@ from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.misbehaving import MisbehavingServer
 
@@ -53,17 +54,25 @@ def test_an_idle_connection_is_not_trusted(serve: Serve) -> None:
     assert server.connections == 2
 
 
+def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
+    """What stands in its frame is read before anything is sent."""
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")
+    settings = TransportSettings("https://127.0.0.1:9", "k", ca_file=str(bundle))
+    with pytest.raises(InvalidSetting, match=r"bundle\.pem.*PEM"):
+        PooledSink(settings, environ={})
+
+
 def wrapped(cause: Exception) -> Exception:
-    """Return `cause` as requests hands it on."""
-    return requests.ConnectionError(urllib3.exceptions.MaxRetryError(None, "/e?_k=s3cret", cause))  # type: ignore[arg-type]  # no pool is at hand, and none is looked at
+    """Return `cause` as urllib3 hands it on where it is told to try again, with the URL in its text."""
+    return urllib3.exceptions.MaxRetryError(None, "/e?_k=s3cret", cause)  # type: ignore[arg-type]  # no pool is at hand, and none is looked at
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
         (TimeoutError(), "timeout"),
-        (requests.ReadTimeout(), "timeout"),
-        (requests.ConnectTimeout(), "timeout"),
+        (urllib3.exceptions.ReadTimeoutError(None, "/e?_k=s3cret", "slow"), "timeout"),  # type: ignore[arg-type]
         (socket.gaierror(), "no-address"),
         (ConnectionRefusedError(), "refused"),
         (OSError(errno.EHOSTUNREACH, "no route"), "unreachable"),
@@ -78,7 +87,7 @@ def wrapped(cause: Exception) -> Exception:
         (urllib3.exceptions.ProtocolError("strange"), "not-http"),
         (ssl.SSLCertVerificationError(), "tls"),
         (ssl.SSLError(), "tls"),
-        (requests.exceptions.SSLError(), "tls"),
+        (urllib3.exceptions.SSLError(), "tls"),
         (
             urllib3.exceptions.ProxyError("x", OSError("Tunnel connection failed: 407 Auth")),
             "proxy-refused",
@@ -95,13 +104,7 @@ def test_an_exception_is_known_by_its_causes(error: Exception, code: str) -> Non
     """However the libraries wrap it."""
     assert outcome_of_error(error).code == code
     assert outcome_of_error(wrapped(error)).code == code
-    assert outcome_of_error(requests.RequestException(error)).code == code
-
-
-def test_certificates_that_are_gone_are_known() -> None:
-    """A bare OSError is how requests says so."""
-    assert outcome_of_error(OSError("Could not find a suitable bundle")).code == "tls"
-    assert outcome_of_error(wrapped(OSError("something else"))).code == "no-answer"
+    assert outcome_of_error(urllib3.exceptions.HTTPError(error)).code == code
 
 
 def test_causes_that_go_in_circles_come_to_an_end() -> None:

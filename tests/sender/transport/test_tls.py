@@ -144,12 +144,17 @@ def test_half_an_answer_under_tls_is_retried(
     assert deliver(sink, BOB) == [Outcome(Verdict.RETRY, "closed")]
 
 
-def test_certificates_that_vanish_block(
-    server: MisbehavingServer, sink_for: SinkFor, identity: Identity, tmp_path: Path
+def test_certificates_that_vanish_lose_nothing(
+    server: MisbehavingServer,
+    sink_for: SinkFor,
+    identity: Identity,
+    tmp_path: Path,
+    transport: str,
 ) -> None:
-    """A bundle that is removed under a running sender stops it, and loses nothing."""
+    """A bundle that is removed under a running sender stops libcurl; requests goes on with what it has read of it."""
     bundle = tmp_path / "bundle.pem"
     bundle.write_bytes(identity.certificate.read_bytes())
     sink = sink_for(server.url, ca_file=str(bundle))
     bundle.unlink()
-    assert deliver(sink, BOB) == [TLS]
+    outcome = deliver(sink, BOB)[0]
+    assert outcome == TLS or (transport == "requests" and outcome.verdict is Verdict.DELIVERED)
