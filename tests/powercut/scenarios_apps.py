@@ -125,11 +125,12 @@ def threads_that_share_a_sync(world: World) -> None:
     def join_in(name: str, _path: str) -> None:
         if name != "fdatasync" or waiting:
             return
-        for person in ("b1", "b2"):
+        leading = app.waiting()
+        for number, person in enumerate(("b1", "b2"), 1):
             thread = threading.Thread(target=app.record, args=(person,), kwargs={"sync": True})
             waiting.append(thread)
             thread.start()
-            while not any(f'"{person}"'.encode() in content for content in _contents(world)):
+            while app.waiting() < leading + number:
                 thread.join(0.001)
 
     app.process.before = join_in

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kmq.command import Command, encode
 from kmq.errors import SpoolError
+from kmq.lease import Leases
 from kmq.partition import Place, Rotation
 from kmq.spool import Spool
 from kmq.writer import Writer
@@ -60,6 +61,8 @@ class App:
         self.process = Process(world.recorder)
         place = Place(world.spool, boot, rotation, world.clock, self.process.files)
         self._writer = Writer(place, 1 << 40)
+        self._leases = Leases()
+        self._second = -1
         self._world = world
 
     def record(self, *people: str, sync: bool = False, size: int = 0) -> None:
@@ -68,13 +71,29 @@ class App:
             line = line_of(person, size)
             self._world.note(Tried(person, line))
             try:
-                self._writer.append(line, durably=sync)
+                self._append(line, sync=sync)
             except SpoolError:
                 continue
             except Died:
                 self.die()
                 return
             self._world.acknowledge(person, durably=sync)
+
+    def waiting(self) -> int:
+        """Return how many calls lead a sync or wait for one."""
+        return len(self._writer._process.slots[0]._group._calls)
+
+    def _append(self, line: bytes, *, sync: bool) -> None:
+        # As the client does: the quick way, but once a second, and where that is not possible.
+        second, self._second = self._second, int(self._world.clock.wall())
+        if second == self._second and self._at_once(line, sync=sync):
+            return
+        self._leases = self._writer.append(line, durably=sync)
+
+    def _at_once(self, line: bytes, *, sync: bool) -> bool:
+        if sync:
+            return self._writer.append_alone(line)
+        return self._leases.append(line) is not None
 
     def look(self) -> None:
         """Look whether what is written to still has its name."""
