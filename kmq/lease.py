@@ -12,10 +12,13 @@ Knows nothing about partitions and commands. Invariant: a lease of which a write
 from __future__ import annotations
 
 import contextlib
+import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .forks import SameProcess
     from .segment import Segment
 
@@ -23,6 +26,13 @@ __all__ = ["TORN", "Lease", "Leases"]
 
 TORN: Final = -1
 """What is `left` of a lease while a write is under way, and for good where an exception or a short count ended it."""
+
+_LOOKS_APART_S: Final = 0.001
+
+
+def _shut() -> Lease:
+    """Stand in for the taking, while the lease is asked back: whoever appends goes the long way, and waits there."""
+    raise Empty
 
 
 class Lease:
@@ -40,12 +50,12 @@ class Lease:
 class Leases:
     """The place where the lease of one slot lies while nobody writes."""
 
-    __slots__ = ("_back", "_get", "_wait", "give")
+    __slots__ = ("_back", "_get", "_open", "give")
 
     def __init__(self) -> None:
         queue: SimpleQueue[Lease] = SimpleQueue()
-        self._get = queue.get_nowait
-        self._wait = queue.get
+        self._open = queue.get_nowait
+        self._get: Callable[[], Lease] = self._open
         self._back: list[Lease] = []
         self.give = queue.put
 
@@ -73,19 +83,29 @@ class Leases:
             self.give(lease)
         return None
 
-    def take_back(self, wait_s: float) -> bool:
-        """Say whether the lease is back, or comes back within `wait_s` seconds; then nobody appends by it any more.
+    def take_back(self, looks: int) -> bool:
+        """Say whether the lease is back, at one of `looks` looks, a millisecond apart; then nobody appends by it.
 
-        It is until `settled` says that what was appended by it is accounted for.
+        It is until `settled` says that what was appended by it is accounted for. Meanwhile it is given to nobody:
+        threads that take it in turns would else leave no moment in which it can be seen.
+
+        Counted, and not by a clock, which a test may have stopped. `SimpleQueue.get` with a timeout never returns where
+        a signal handler, or a thread that was faster, outlasts it.
         """
-        with contextlib.suppress(Empty):
-            # In one step, between which no signal handler comes whose exception would take the lease along.
-            self._back.extend(iter(self._get, None))
-        if not self._back and wait_s:
+        self._get = _shut
+        while True:
             with contextlib.suppress(Empty):
-                self._back.append(self._wait(timeout=wait_s))
-        return bool(self._back)
+                # In one step, between which no signal handler comes whose exception would take the lease along.
+                self._back.extend(iter(self._open, None))
+            looks -= 1
+            if self._back:
+                return True
+            if looks <= 0:
+                self._get = self._open
+                return False
+            time.sleep(_LOOKS_APART_S)
 
     def settled(self) -> None:
-        """Forget the lease that is back."""
+        """Forget the lease that is back, and let the next one be taken."""
         self._back.clear()
+        self._get = self._open

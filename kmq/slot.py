@@ -40,8 +40,9 @@ _LEASE_BYTES: Final = 64 * 1024
 """So much is appended by a lease, at most, before names, age and cap are looked at again: a tenth of a microsecond a
 call; and once a second they are anyway."""
 
-_LEASE_BACK_S: Final = 0.02
-"""A write takes microseconds. What is not back by then is this thread's own, further out, or hangs with its disk."""
+_LEASE_BACK_LOOKS: Final = 20
+"""A write takes microseconds. What is not back after so many milliseconds is this thread's own, further out, or hangs
+with its disk."""
 
 _LEASE_GIVEN_UP_S: Final = 1.0
 
@@ -128,7 +129,7 @@ class Slot:
         """Take the lease back if one is out, with what it got; say whether the slot is this call's alone."""
         if self._leased is None:
             return True
-        if not self.leases.take_back(0.0 if self._overdue_since else _LEASE_BACK_S):
+        if not self.leases.take_back(1 if self._is_overdue() else _LEASE_BACK_LOOKS):
             return self._is_given_up()
         self._overdue_since = 0.0
         segment, lease, left = self._leased
@@ -137,15 +138,22 @@ class Slot:
         self.leases.settled()
         return True
 
+    def _is_overdue(self) -> bool:
+        """Whether it did not come back of late; before it is given up it is waited for once more."""
+        return self._overdue_since > 0 and not self._is_long_overdue()
+
+    def _is_long_overdue(self) -> bool:
+        return self._place.clock.monotonic() - self._overdue_since >= _LEASE_GIVEN_UP_S
+
     def _is_given_up(self) -> bool:
         """Leave the partition to a lease that does not come back, and say so.
 
         Its thread hangs in a write, and may yet append the line: only here, to what nobody else appends to. Or an
         exception of a signal handler came between the taking of the lease and its return.
         """
-        now = self._place.clock.monotonic()
-        self._overdue_since = self._overdue_since or now
-        if now - self._overdue_since < _LEASE_GIVEN_UP_S or self._partition is None:
+        if not self._overdue_since:
+            self._overdue_since = self._place.clock.monotonic()
+        if not self._is_long_overdue() or self._partition is None:
             return False
         self._partition.left = True
         self._leased = None

@@ -233,7 +233,7 @@ def test_a_fork_in_a_handler_while_its_thread_waits_for_another_does_not_stop_th
 client = Client(sys.argv[1], sync=True)
 record("parent")
 slot = client._writer._process.slots[0]
-assert slot.leases.take_back(0)  # so that the call goes the long way
+assert slot.leases.take_back(1)  # so that the call goes the long way
 waited_for = TURN
 inside, leave = threading.Event(), threading.Event()
 pid = os.getpid()

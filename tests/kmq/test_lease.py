@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +19,7 @@ from kmq.segment import Segment
 from tests.support.files import files_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -60,7 +63,7 @@ def test_past_what_is_left_nothing_is_written(tmp_path: Path) -> None:
     assert leases.append(b"1234\n") is lease.segment
     assert leases.append(b"\n") is None
     assert content(tmp_path) == b"1234\n"
-    assert leases.take_back(0)
+    assert leases.take_back(1)
 
 
 def test_a_call_inside_a_call_finds_no_lease(tmp_path: Path) -> None:
@@ -97,7 +100,7 @@ def test_after_a_write_that_did_not_end_well_it_is_good_for_nothing(
     assert lease.left == TORN
     assert leases.append(b"two\n") is None
     assert content(tmp_path) == b"on"
-    assert leases.take_back(0)
+    assert leases.take_back(1)
 
 
 def test_a_write_that_wrote_nothing_tears_nothing(tmp_path: Path) -> None:
@@ -114,8 +117,57 @@ def test_a_write_that_wrote_nothing_tears_nothing(tmp_path: Path) -> None:
 def test_a_lease_that_is_back_stays_until_it_is_settled(tmp_path: Path) -> None:
     """An exception between taking it back and counting what it got loses neither."""
     leases, _ = leased(tmp_path)
-    assert leases.take_back(0)
+    assert leases.take_back(1)
     assert leases.append(b"one\n") is None
-    assert leases.take_back(0)
+    assert leases.take_back(1)
     leases.settled()
-    assert not leases.take_back(0.001)
+    assert not leases.take_back(2)
+
+
+@pytest.fixture
+def _no_alarm_left() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGALRM)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("_no_alarm_left")
+def test_a_signal_handler_that_outlasts_the_wait_for_a_lease_does_not_make_it_endless() -> None:
+    """It may have interrupted the very write that the lease is out for, so that nobody would ever give it back."""
+    handled = 0
+
+    def handler(*_: object) -> None:
+        nonlocal handled
+        handled += 1
+        assert handled == 1, "still waiting"
+        time.sleep(0.05)
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.005, 5)
+    assert not Leases().take_back(20)
+    assert handled == 1
+
+
+def test_a_lease_that_is_never_at_rest_comes_back_when_it_is_asked_for(tmp_path: Path) -> None:
+    """Threads that take it in turns let the interpreter go only while one has it."""
+    leases, _ = leased(tmp_path, left=1 << 30)
+    ended = threading.Event()
+
+    def append() -> None:
+        while not ended.is_set():
+            leases.append(b"one\n")
+
+    threads = [threading.Thread(target=append) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(50):
+            assert leases.take_back(20)
+            [lease] = leases._back
+            leases.settled()
+            leases.give(lease)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()

@@ -268,6 +268,19 @@ def test_a_lease_that_does_not_come_back_keeps_its_partition(writers: Writers) -
     assert torn_in(writers.path) == []
 
 
+def test_a_lease_is_waited_for_once_more_before_it_is_given_up(writers: Writers) -> None:
+    """It may have come back in the meantime, and be out for the next write only."""
+    writer = writers.writer()
+    leases = writer.append(b"0\n")
+    lease = leases._get()
+    writer.append(b"inner\n")
+    writers.clock.advance(1)
+    back = threading.Timer(0.002, leases.give, [lease])
+    back.start()
+    assert writer.append(b"1\n") is leases
+    back.join()
+
+
 def test_after_a_failed_sync_no_lease_is_left_on_that_segment(writers: Writers) -> None:
     """What comes next stands in another one, whichever way it goes."""
     files = files_with(fdatasync=failing(errno.EIO, times=2, real=os.fdatasync))
