@@ -31,6 +31,7 @@ __all__ = [
     "NoPerson",
     "SpoolError",
     "SpoolFull",
+    "handlers_own",
     "shown",
     "spool_error",
 ]
@@ -137,6 +138,16 @@ def spool_error(error: OSError, doing: str, path: str) -> SpoolError:
     kind, way_out = _explanation(code, path)
     reason = os.strerror(code)
     return kind(f"cannot {doing} {path}: {reason}; {way_out}", path=path, code=code)
+
+
+def handlers_own(error: Exception) -> OSError | None:
+    """Return what a signal handler raised in the middle, where `error` is it, or a `SpoolError` that was made of it.
+
+    Many a handler raises TimeoutError, which is an OSError, and says nothing about the spool. What the system says has
+    a number.
+    """
+    cause = error.__cause__ if isinstance(error, SpoolError) else error
+    return cause if isinstance(cause, OSError) and cause.errno is None else None
 
 
 def _explanation(code: int, path: str) -> tuple[type[SpoolError], str]:

@@ -16,6 +16,8 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from .errors import handlers_own
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -68,17 +70,19 @@ class Leases:
             lease = self._get()
         except Empty:
             return None
+        left = lease.left
         try:
             size = len(line)
-            left = lease.left - size
-            if left >= 0 and lease.here[0]:
+            if left >= size and lease.here[0]:
                 # Whatever comes between these, an exception of a signal handler too: the tail may be torn.
                 lease.left = TORN
                 if lease.files.write(lease.fd, line) == size:
-                    lease.left = left
+                    lease.left = left - size
                     return lease.segment
-        except OSError:
-            lease.left = 0  # nothing was written, so that nothing is torn; the long way meets it again and tells
+        except OSError as error:
+            if handlers_own(error):
+                raise
+            lease.left = left  # nothing was written, so that nothing is torn; the long way meets it again and tells
         finally:
             self.give(lease)
         return None

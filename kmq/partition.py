@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from . import locks
 from .clock import CLOCK, Clock
 from .durable import FILES, Files, bears_name, sync_directory
-from .errors import LocksUnsupported, SpoolError, SpoolFull, spool_error
+from .errors import LocksUnsupported, SpoolError, SpoolFull, handlers_own, spool_error
 from .segment import Segment
 from .spool import (
     NEW_PREFIX,
@@ -316,6 +316,8 @@ def make(place: Place) -> Partition:
         try:
             return _Making(place, name, maker).done()
         except OSError as error:
+            if handlers_own(error):
+                raise
             if error.errno not in _NAME_TAKEN or not names_left:
                 raise spool_error(
                     error, "make the partition", place.spool.partition(name)

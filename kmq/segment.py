@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from .durable import FILES, Files, bears_name, create, open_own
+from .errors import handlers_own
 from .spool import segment_path
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ class Segment:
         self.finished = True
         try:
             written = self._files.write(self._fd, line)
-        except OSError:
-            self.finished = False
+        except OSError as error:
+            self.finished = handlers_own(error) is not None
             raise
         if written != len(line):
             return False
@@ -129,7 +130,9 @@ class Segment:
         self._sync_failed = True
         try:
             self._files.fdatasync(self._fd)
-        except (OSError, ValueError):  # os takes no -1, which it is in a child
+        except (OSError, ValueError) as error:  # os takes no -1, which it is in a child
+            if handlers_own(error):
+                raise
             return False
         self._durable_up_to = appended
         self._sync_failed = False

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import partition as partitions
 from . import spool as places
-from .errors import SpoolError, SpoolFull
+from .errors import SpoolError, SpoolFull, handlers_own
 from .forks import same_process
 from .group import Group
 from .lease import TORN, Lease, Leases
@@ -235,6 +235,8 @@ class Slot:
             if self._partition is not None:
                 self._partition.make_entries_durable()
         except OSError as error:
+            if handlers_own(error):
+                raise
             return error
         return segment, segment.size
 

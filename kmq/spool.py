@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from .access import GROUP
 from .durable import FILES, Files, sync_directory
-from .errors import NoPermission, SpoolError, spool_error
+from .errors import NoPermission, SpoolError, handlers_own, spool_error
 
 if (
     sys.platform != "win32"
@@ -344,10 +344,10 @@ def _file_sizes(directory: str) -> Iterator[int]:
         with os.scandir(directory) as entries:
             for entry in entries:
                 yield _size(entry)
-    except (
-        OSError
-    ):  # removed or renamed by the sender meanwhile, or of another user: its bytes cannot be known
-        return
+    except OSError as error:
+        if handlers_own(error):
+            raise
+        # Removed or renamed by the sender meanwhile, or of another user: its bytes cannot be known.
 
 
 def _size(entry: os.DirEntry[str]) -> int:

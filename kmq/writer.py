@@ -20,10 +20,10 @@ import sys
 import threading
 import weakref
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .cap import Cap
-from .errors import SpoolError, spool_error
+from .errors import SpoolError, handlers_own, spool_error
 from .locks import boot_id
 from .partition import Place, Rotation
 from .slot import Slot
@@ -84,8 +84,8 @@ class Writer:
         try:
             return _append(process, line, durably=durably, quick=quick)
         except OSError as error:
-            if process.pid == os.getpid():
-                raise self._told(error) from _cause(error)
+            if process.pid == os.getpid() or handlers_own(error):
+                self._tell(error)
         finally:
             process.depth.value = outer
         # A signal handler forked in the middle, and this is the child.
@@ -116,7 +116,7 @@ class Writer:
                     process.depth.value = depth + 1
                     process.slots[depth].check_name()
         except OSError as error:
-            raise self._told(error) from _cause(error)
+            self._tell(error)
         finally:
             process.depth.value = outer
 
@@ -138,8 +138,11 @@ class Writer:
         cap = Cap(self.place.spool, self._max_bytes, clock=self.place.clock)
         return _Process(os.getpid(), self.place, cap)
 
-    def _told(self, error: OSError) -> SpoolError:
-        return spool_error(error, "append to", self.place.spool.path)
+    def _tell(self, error: OSError) -> NoReturn:
+        own = handlers_own(error)
+        if own is not None:
+            raise own
+        raise spool_error(error, "append to", self.place.spool.path) from _cause(error)
 
 
 def _append(process: _Process, line: bytes, *, durably: bool, quick: bool) -> Leases:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ("alone", "used"),
     ],
 )
-@pytest.mark.parametrize("action", ["raise", "record", "fork"])
+@pytest.mark.parametrize("action", ["raise", "time_out", "record", "fork"])
 def test_whatever_a_signal_handler_does_wherever_nothing_acknowledged_is_lost(
     shared: Path, reaper: Reaper, action: str, kind: str, state: str
 ) -> None:
@@ -49,4 +49,4 @@ def test_whatever_a_signal_handler_does_wherever_nothing_acknowledged_is_lost(
     if action == "fork":
         assert all(".call." in line for line in twice)
     else:
-        assert not twice or (action == "raise" and kind in {"durable", "alone"})
+        assert not twice or (action in {"raise", "time_out"} and kind in {"durable", "alone"})

@@ -18,6 +18,7 @@ from kmq.errors import (
     NoPerson,
     SpoolError,
     SpoolFull,
+    handlers_own,
     shown,
     spool_error,
 )
@@ -87,6 +88,19 @@ def test_each_system_error_gets_its_class_and_its_way_out(
 def test_an_error_without_a_number_is_an_input_output_error() -> None:
     """An OSError made without errno still becomes a complete SpoolError."""
     assert spool_error(OSError("odd"), "append to", "/spool").errno == errno.EIO
+
+
+def test_what_a_signal_handler_raised_is_told_from_what_the_system_says() -> None:
+    """TimeoutError is an OSError; and a layer may have made a SpoolError of it already."""
+    own = TimeoutError("too late")
+    wrapped = SpoolError("cannot append", path="/spool")
+    wrapped.__cause__ = own
+    assert handlers_own(own) is own
+    assert handlers_own(wrapped) is own
+    wrapped.__cause__ = OSError(errno.EIO, "x")
+    assert handlers_own(wrapped) is None
+    assert handlers_own(OSError(errno.EIO, "x")) is None
+    assert handlers_own(ValueError("x")) is None
 
 
 def test_a_spool_error_is_not_wrapped_twice() -> None:

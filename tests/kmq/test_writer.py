@@ -203,6 +203,31 @@ def test_what_a_lease_appended_to_a_removed_segment_is_copied(writers: Writers) 
     assert lines_in(writers.path) == [b"0", b"1", b"2", b"3"]
 
 
+def test_a_write_by_lease_that_wrote_nothing_counts_nothing(writers: Writers) -> None:
+    """Else a copy of a removed segment would begin where the lease would have ended."""
+    full = iter([False, True])
+
+    def write(fd: int, data: bytes) -> int:
+        if next(full, False):
+            raise OSError(errno.ENOSPC, "full")
+        return os.write(fd, data)
+
+    writer = writers.writer()
+    writer.append(b"0\n")
+    slot = writer._process.slots[0]
+    slot._partition.segment._files = files_with(write=write)  # type: ignore[union-attr]  # it is there
+    assert quickly(writer.append(b"1\n"), b"2\n") == [False]
+    writers.clock.advance(1)
+    writer.append(b"2\n")
+    writer.append(b"3\n")
+    [segment] = segments_in(writers.path)
+    assert slot._partition.segment.size == segment.stat().st_size  # type: ignore[union-attr]  # it is there
+    segment.unlink()
+    writers.clock.advance(1)
+    writer.append(b"4\n")
+    assert {b"3", b"4"} <= set(lines_in(writers.path))
+
+
 def test_after_a_torn_write_by_lease_the_next_line_starts_a_segment(writers: Writers) -> None:
     """A segment is never mended."""
     short = iter([False, True, False])

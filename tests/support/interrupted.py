@@ -4,7 +4,7 @@ Python runs signal handlers, which may raise, record or fork, at the begin of a 
 of a loop's round. This program lets a tracer be that handler, at the first such bytecode of a call, then at the second,
 and so on until a call ends undisturbed.
 
-    python tests/support/interrupted.py FOLDER raise|record|fork plain|durable|quick|alone used|making|adopting
+    python tests/support/interrupted.py FOLDER raise|time_out|record|fork plain|durable|quick|alone used|making|adopting
 
 The call appends and rotates (`used`), makes a partition, or adopts one; each of the last two in a spool of its own.
 `quick` and `alone` are plain and durable by the lease that the call before left.
@@ -75,12 +75,18 @@ class Trial:
 
     def __init__(self, folder: str, action: str, kind: str, state: str) -> None:
         self._folder = folder
-        self._handler = {"raise": self._raise, "record": self._record, "fork": self._fork}[action]
+        self._handler = {
+            "raise": self._raise,
+            "time_out": self._time_out,
+            "record": self._record,
+            "fork": self._fork,
+        }[action]
         self._durable = kind in {"durable", "alone"}
         self._quick = kind in {"quick", "alone"}
         self._leases = Leases()
         self._state = state
         self._number = 0
+        self._raised = 0
         self.acknowledged: list[str] = []
         self._writer = self._fresh(0)
 
@@ -109,13 +115,15 @@ class Trial:
         sys.settrace(at)
         try:
             self._append("call")
-        except Interrupted:
-            pass
+        except (Interrupted, TimeoutError):
+            self._raised += 1
         finally:
             sys.settrace(None)
             if os.getpid() != me:
                 self._end_of_child()
         self._append("after")
+        if self._handler == self._time_out and self._state == "used":
+            assert self._raised == number + at.reached, "what the handler raised got lost"
         return at.reached
 
     def _append(self, what: str) -> None:
@@ -135,6 +143,9 @@ class Trial:
 
     def _raise(self) -> None:
         raise Interrupted
+
+    def _time_out(self) -> None:
+        raise TimeoutError("too late")
 
     def _record(self) -> None:
         self._append("handler")
