@@ -453,6 +453,20 @@ def test_on_error_log_counts_and_logs_once_in_five_minutes(
     assert client.refused == 7
 
 
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_line_that_is_too_long_is_refused_also_where_each_part_is_known(
+    spool: Path, clock: MovableClock, *, sync: bool
+) -> None:
+    """The reader would refuse it."""
+    client = Client(spool, sync=sync, clock=clock)
+    names = [f"property {number}" for number in range(200)]
+    for _ in range(2):
+        client.record("x", dict.fromkeys(names, "short"), person=BOB)
+    with pytest.raises(InvalidCommand, match="at most 65,536 bytes"):
+        client.record("x", dict.fromkeys(names, "x" * 400), person=BOB)
+    assert len(lines_in(spool)) == 2
+
+
 def test_on_error_log_covers_no_wrong_argument_and_no_missing_person(spool: Path) -> None:
     """Those are the app's own mistakes."""
     client = Client(spool, on_error="log")
