@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["NameLost", "Partition", "Place", "Rotation", "adopt", "forked", "make", "take"]
 
 _TRIED_AT_MOST: Final = 256
-_NAME_CHECK_S: Final = 1.0
+# Calls by lease come here with the first one in a second of the wall clock, as often within a second as after one.
+_NAME_CHECK_S: Final = 0.5
 _NAMES_TRIED: Final = 3
 
 # No writer gets so far. What bears such a name is foreign, and behind it the names come to an end.

@@ -616,7 +616,7 @@ def test_a_lost_name_is_noticed_within_a_second(writers: Writers, what: str) -> 
         os.unlink(writer_lock(made.path))
     else:
         os.rename(made.path, made.path + "-moved")
-    writers.clock.advance(0.9)
+    writers.clock.advance(0.4)
     made.append(b"two\n")
     writers.clock.advance(0.2)
     for _ in range(2):
