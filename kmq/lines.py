@@ -6,7 +6,8 @@ cannot settle (a `_t` of its own, a value that is neither text nor a plain numbe
 quick. Knows nothing about where a line goes.
 
 Invariant: a line of this module is byte for byte what `encode` makes of the command that `arguments` makes of the same
-call, and no doubt that would be told of is passed over.
+call, and no doubt that would be told of is passed over. A name or a person that is no text, and has the hash of a known
+one and equals it, passes for that one: a look at its type at each call would cost as much as a property.
 """
 
 from __future__ import annotations
