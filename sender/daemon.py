@@ -193,7 +193,9 @@ class Daemon:
         return _DRAIN_ENDS.get(self._drain.look(self._committer.done, now, blocked=blocked))
 
     def _do_what_is_due(self, now: float) -> None:
-        self._announcer.look(self._dispatcher, self._waiting, now)
+        # The figure is a second old; at the start there is none, and what was read waits already.
+        waiting = max(self._waiting, self._dispatcher.waiting)
+        self._announcer.look(self._dispatcher, waiting, now)
         self._go_on_committing(now)
         if self._commit.due(now):
             self._begin_to_commit(now)
