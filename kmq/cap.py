@@ -3,7 +3,7 @@
 Owns when the spool is measured; knows nothing about how a line is written. The size is measured by listing and never
 kept by counting: a counter drifts, until a buffer is full for ever. Between two measurements this process's own
 appends are added, so that the cap can be passed by other processes' appends only, each by 1 MiB at most, and by what
-the leases of several slots of this process leave beside one another, each 64 KiB at most.
+the leases of several slots of this process leave beside one another, each 1 MiB at most.
 """
 
 from __future__ import annotations

@@ -252,7 +252,7 @@ class Client:
 
     def _append_durably(self, line: bytes) -> bool:
         writer = self._writer
-        if writer is None or len(line) > MAX_LINE:  # a lease bounds the line of a plain call
+        if writer is None:
             return False
         try:
             if not writer.append_alone(line):

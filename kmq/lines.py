@@ -15,6 +15,7 @@ from __future__ import annotations
 from json.encoder import encode_basestring as _quoted
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from .command import MAX_LINE
 from .rules import LONG_VALUE, SHARED_IDENTITIES, person_fault, time_fault
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _PLAIN: Final = 10**18
 _TRUE: Final = '"true"'
 _FALSE: Final = '"false"'
 _NOT_KNOWN: Final = (KeyError, RuntimeError, TypeError, UnicodeError)
+_LONGEST: Final = MAX_LINE - 4_096
+"""Bytes of properties that leave room for a person and a name of 255 characters, escaped or not."""
+
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -146,11 +150,17 @@ class Lines:
                 text = f"{text}{names[name]}{_TRUE if value else _FALSE}"
             elif value is not None:
                 raise TypeError
-        if len(text) > LONG_VALUE and any(
-            type(value) is str and len(value) > LONG_VALUE for value in properties.values()
-        ):
+        spelled = text.encode()
+        if len(spelled) > LONG_VALUE:
+            self._look_at_lengths(properties, len(spelled))
+        return spelled
+
+    def _look_at_lengths(self, properties: dict[object, object], size: int) -> None:
+        # Parts that were proven are not looked at again: their sum has to be.
+        if size > _LONGEST - len(self._end):
             raise TypeError
-        return text.encode()
+        if any(type(value) is str and len(value) > LONG_VALUE for value in properties.values()):
+            raise TypeError
 
 
 def _keep(cache: dict[K, V], key: K, part: V, most: int) -> None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 from . import partition as partitions
 from . import spool as places
-from .command import MAX_LINE
 from .errors import SpoolError, SpoolFull, handlers_own
 from .forks import same_process
 from .group import Group
@@ -37,9 +36,9 @@ _log = logging.getLogger("kmq")
 
 _PARTITIONS_TRIED: Final = 4
 
-_LEASE_BYTES: Final = MAX_LINE
-"""No line that the reader would refuse fits. So much is appended by a lease, at most, before names, age and cap are
-looked at again: a tenth of a microsecond a call; and with each second of the wall clock they are anyway."""
+_LEASE_BYTES: Final = 1 << 20
+"""So much is appended by a lease, at most, before the cap is asked again, which then measures anew. With each second of
+the wall clock names, age and cap are looked at anyway; more often, and the long way would be one call in a thousand."""
 
 _LEASE_BACK_LOOKS: Final = 20
 """A write takes microseconds. What is not back after so many milliseconds is this thread's own, further out, or hangs
