@@ -38,15 +38,25 @@ def _shut() -> Lease:
 
 
 class Lease:
-    """Leave to append `left` bytes more to `segment`, by its descriptor `fd`, in the process of `here` only."""
+    """Leave to append `given` bytes to `segment`, of which `left` are left, in the process of `here` only."""
 
-    __slots__ = ("fd", "files", "here", "left", "segment")
+    __slots__ = ("fd", "files", "given", "here", "left", "segment")
 
-    def __init__(self, segment: Segment, left: int, here: SameProcess) -> None:
+    def __init__(self, segment: Segment, given: int, here: SameProcess) -> None:
         self.segment = segment
         self.fd, self.files = segment.opened
-        self.left = left
+        self.given = self.left = given
         self.here = here
+
+    @property
+    def torn(self) -> bool:
+        """Whether a write did not end as it should."""
+        return self.left == TORN
+
+    @property
+    def appended(self) -> int:
+        """How many bytes were appended by it; all that were given, where nobody knows how many."""
+        return self.given if self.torn else self.given - self.left
 
 
 class Leases:

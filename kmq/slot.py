@@ -20,7 +20,7 @@ from . import spool as places
 from .errors import SpoolError, SpoolFull, handlers_own
 from .forks import same_process
 from .group import Group
-from .lease import TORN, Lease, Leases
+from .lease import Lease, Leases
 from .partition import NameLost, Partition, Place, forked
 from .turn import Turn
 
@@ -79,7 +79,7 @@ class Slot:
         self._refuge: Partition | None = None
         self._taken: list[Partition] = []
         self._news: list[str] = []
-        self._leased: tuple[Segment, Lease, int] | None = None
+        self._leased: Lease | None = None
         self._overdue_since = 0.0
 
     def append(self, line: bytes) -> bool:
@@ -127,13 +127,13 @@ class Slot:
 
     def _has_lease_back(self) -> bool:
         """Take the lease back if one is out, with what it got; say whether the slot is this call's alone."""
-        if self._leased is None:
+        lease = self._leased
+        if lease is None:
             return True
         if not self.leases.take_back(1 if self._is_overdue() else _LEASE_BACK_LOOKS):
             return self._is_given_up()
         self._overdue_since = 0.0
-        segment, lease, left = self._leased
-        self._settle(segment, left - max(0, lease.left), torn=lease.left == TORN)
+        self._settle(lease)
         self._leased = None
         self.leases.settled()
         return True
@@ -161,10 +161,10 @@ class Slot:
         self.leases = Leases()
         return True
 
-    def _settle(self, segment: Segment, appended: int, *, torn: bool) -> None:
-        self._cap.appended(appended)
-        segment.size += appended
-        segment.finished = segment.finished or torn
+    def _settle(self, lease: Lease) -> None:
+        self._cap.appended(lease.appended)
+        lease.segment.size += lease.appended
+        lease.segment.finished = lease.segment.finished or lease.torn
 
     def _lease_out(self) -> None:
         partition = self._partition
@@ -172,9 +172,9 @@ class Slot:
             return
         left = min(_LEASE_BYTES, self._cap.room(), partition.room())
         if left > 0:
-            lease = Lease(partition.segment, left, self.here)
-            self._leased = partition.segment, lease, left
-            self.leases.give(lease)
+            # Known first: one that is out and not known would be appended by beside the long way.
+            self._leased = Lease(partition.segment, left, self.here)
+            self.leases.give(self._leased)
 
     # Commits of a group
 
