@@ -44,7 +44,8 @@ def in_turns(
     for name, program in programs.items():
         before = count()
         program.go_on()
-        wait_for(lambda: _runs(program, count() > before + 100), f"the first events of {name}")  # noqa: B023
+        first = f"the first events of {name}"
+        wait_for(lambda: _runs(program, count() > before + 100), first)  # noqa: B023 - called at once
         time.sleep(warm_s)
         program.pause()
     found = {name: Turns() for name in programs}

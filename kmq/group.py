@@ -37,9 +37,8 @@ class _Call:
         self.quick = quick
         self.answered = False
         self.error: Exception | None = None
-        self.signal: threading.Lock | None = (
-            None  # made by the first wait: who comes alone needs none
-        )
+        # Made by the first wait: who comes alone needs none.
+        self.signal: threading.Lock | None = None
 
     def wait(self) -> None:
         """Return when `wake` was called, or after a second; at once the first time, to look again with a signal set."""
@@ -67,8 +66,8 @@ class Group:
     """Makes lines durable by `commit`, which returns for each line what went wrong, or None.
 
     It is told whether the quick way will do for all of them. `commit_one` does it for a line alone, at once, or says
-    that it cannot.
-    Belongs to the process of `here`: in a child, `left_behind` makes the error of a call that was waiting.
+    that it cannot. Belongs to the process of `here`: in a child, `left_behind` makes the error of a call that was
+    waiting.
     """
 
     def __init__(

@@ -137,9 +137,8 @@ class Lines:
             raise TypeError
         names, text = self._properties, ""
         for name, value in properties.items():
-            kind = type(
-                value
-            )  # exactly: what is derived from these may say otherwise how it is written
+            # Exactly: what is derived from these may say otherwise how it is written.
+            kind = type(value)
             if kind is str:
                 text = f"{text}{names[name]}{_quoted(value)}"
             elif kind is float:

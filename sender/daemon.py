@@ -52,18 +52,15 @@ _COMMIT_EVERY_S: Final = 1.0
 _STEP_S: Final = 0.01  # so soon the next step of a commit follows when one is over
 _DISK_HANGS_S: Final = 10.0
 _RETAIN_EVERY_S: Final = 2.0
-_RETAIN_EACH_S: Final = (
-    0.008  # to list a partition costs 45 us, so that this is half a hundredth of a core
-)
+# To list a partition costs 45 us, so that this is half a hundredth of a core.
+_RETAIN_EACH_S: Final = 0.008
 _CROWDED_S: Final = 0.025
 _NEARLY_FULL: Final = 0.9
 _READ_AT_LEAST: Final = 2_000
-_READ_AT_MOST: Final = (
-    2_000  # more at a time would keep answers, and at the start the first request, waiting
-)
-_FEED_EVERY_S: Final = (
-    0.02  # to look for hungry partitions at each answer cost a fifth of a core with 1,000
-)
+# More at a time would keep answers, and at the start the first request, waiting.
+_READ_AT_MOST: Final = 2_000
+# To look for hungry partitions at each answer cost a fifth of a core with 1,000.
+_FEED_EVERY_S: Final = 0.02
 _DRAIN_ENDS: Final = {Drained.DONE: End.DRAINED, Drained.TIMEOUT: End.DRAIN_TIMEOUT}
 
 

@@ -52,7 +52,8 @@ def test_a_round_is_as_many_repetitions_as_take_its_time() -> None:
 
 def test_cpu_and_wall_are_told_apart() -> None:
     """What only waits uses no CPU."""
-    sample = interleave({"waits": lambda n: time.sleep(n / 1000)}, rounds=1, round_s=0.0)["waits"]
+    waits = {"waits": lambda n: time.sleep(n / 1000)}  # what is measured, no wait for something
+    sample = interleave(waits, rounds=1, round_s=0.0)["waits"]
     assert isinstance(sample, Sample)
     assert sample.wall[0] > 2 * sample.cpu[0]
 

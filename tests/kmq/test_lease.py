@@ -146,7 +146,7 @@ def test_a_signal_handler_that_outlasts_the_wait_for_a_lease_does_not_make_it_en
         nonlocal handled
         handled += 1
         assert handled == 1, "still waiting"
-        time.sleep(0.05)
+        time.sleep(0.05)  # longer than the wait that it interrupts: what is tried here
 
     signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.005, 5)

@@ -265,14 +265,20 @@ class HangingDisk:
         os.fdatasync(fd)
 
 
-def test_sending_goes_on_while_the_disk_hangs_and_the_log_says_so(spool: Spool) -> None:
-    """The checkpoint stays where it was until the disk answers; then it covers all that was delivered."""
+def while_the_disk_hangs(spool: Spool) -> tuple[Partition, HangingDisk, Run]:
+    """Return a sender that has delivered one command, and whose first commit waits for the disk."""
     partition = fill(spool, "ann")
     disk = HangingDisk()
     run = Run(spool, deliver, seams=disk.seams, drain=False)
     run.daemon.begin()
     run.daemon.turn()
     assert disk.asked.wait(20)
+    return partition, disk, run
+
+
+def test_sending_goes_on_while_the_disk_hangs_and_the_log_says_so(spool: Spool) -> None:
+    """The checkpoint stays where it was until the disk answers; then it covers all that was delivered."""
+    partition, disk, run = while_the_disk_hangs(spool)
     partition.append(encode(Command("bob", 1_795_500_000, "Signed Up")))
     for _ in range(2_000):
         run.daemon.turn()
@@ -294,12 +300,7 @@ def test_sending_goes_on_while_the_disk_hangs_and_the_log_says_so(spool: Spool) 
 
 def test_a_sender_that_ends_waits_for_the_commit_that_has_begun(spool: Spool) -> None:
     """And makes another one, of what was delivered since."""
-    partition = fill(spool, "ann")
-    disk = HangingDisk()
-    run = Run(spool, deliver, seams=disk.seams, drain=False)
-    run.daemon.begin()
-    run.daemon.turn()
-    assert disk.asked.wait(20)
+    partition, disk, run = while_the_disk_hangs(spool)
     for _ in range(5):
         run.daemon.turn()
     threading.Timer(0.05, disk.answers.set).start()
